@@ -1,0 +1,174 @@
+//! Files of the machine.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the seam")]
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+/// A directory of the machine.
+#[derive(Clone, Debug)]
+pub struct FileDisk {
+    root: PathBuf,
+}
+
+impl FileDisk {
+    pub(super) fn open(root: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&root)
+            .and_then(|()| fs::read_dir(&root).map(drop))
+            .map_err(named(&root))?;
+        Ok(Self { root })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub(super) fn create_dir(&self, dir: &str) -> io::Result<()> {
+        let path = self.path(dir);
+        fs::create_dir_all(&path).map_err(named(&path))
+    }
+
+    pub(super) fn create(&self, path: &str) -> io::Result<RealFile> {
+        let path = self.path(path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        RealFile::new(file.map_err(named(&path))?, path)
+    }
+
+    pub(super) fn open_file(&self, path: &str) -> io::Result<RealFile> {
+        let path = self.path(path);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        RealFile::new(file.map_err(named(&path))?, path)
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let from = self.path(from);
+        fs::rename(&from, self.path(to)).map_err(named(&from))
+    }
+
+    pub(super) fn remove(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        fs::remove_file(&path).map_err(named(&path))
+    }
+
+    pub(super) fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let path = self.path(dir);
+        fs::remove_dir_all(&path).map_err(named(&path))
+    }
+
+    pub(super) fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let path = self.path(dir);
+        let mut names = fs::read_dir(&path)
+            .map_err(named(&path))?
+            // A name that is not UTF-8 is none of ours.
+            .filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose())
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    pub(super) fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        let path = self.path(dir);
+        fs::File::open(&path).and_then(|dir| dir.sync_all()).map_err(named(&path))
+    }
+
+    pub(super) fn lock(&self, path: &str) -> io::Result<FileLock> {
+        let path = self.path(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(named(&path))?;
+        file.try_lock().map_err(|error| named(&path)(error.into()))?;
+        Ok(FileLock { _file: file })
+    }
+}
+
+/// Puts the path in front of the operating system's message.
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// An advisory lock, released by the operating system when the file is closed.
+#[derive(Debug)]
+pub(super) struct FileLock {
+    _file: fs::File,
+}
+
+/// An open file of the machine.
+#[derive(Clone, Debug)]
+pub struct RealFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: fs::File,
+    path: PathBuf,
+    /// What was appended in full; what a failed write left behind it does not count and is overwritten.
+    len: AtomicU64,
+}
+
+impl RealFile {
+    fn new(file: fs::File, path: PathBuf) -> io::Result<Self> {
+        let len = AtomicU64::new(file.metadata().map_err(named(&path))?.len());
+        Ok(Self { inner: Arc::new(Inner { file, path, len }) })
+    }
+
+    fn named(&self) -> impl Fn(io::Error) -> io::Error {
+        named(&self.inner.path)
+    }
+
+    pub(super) fn append(&self, bytes: &[u8]) -> io::Result<u64> {
+        let position = self.len();
+        if let Err(error) = self.inner.file.write_all_at(bytes, position) {
+            // Best effort: if this fails too, the torn tail is found by CRC when the file is next opened.
+            let _ = self.inner.file.set_len(position);
+            return Err(self.named()(error));
+        }
+        self.inner.len.store(position + bytes.len() as u64, Ordering::Release);
+        Ok(position)
+    }
+
+    pub(super) fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let there = self.len().saturating_sub(position);
+        let len = usize::try_from(there).map_or(len, |there| there.min(len));
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = position + bytes.len() as u64;
+            let spare = rustix::buffer::spare_capacity(&mut bytes);
+            match rustix::io::pread(&self.inner.file, spare, at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(self.named()(error.into())),
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        bytes.truncate(len);
+        Ok(bytes.into())
+    }
+
+    pub(super) fn truncate(&self, len: u64) -> io::Result<()> {
+        self.inner.file.set_len(len).map_err(self.named())?;
+        self.inner.len.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.inner.len.load(Ordering::Acquire)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.inner.file.sync_data().map_err(self.named())
+    }
+}
