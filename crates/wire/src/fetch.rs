@@ -1,0 +1,54 @@
+//! Fetch, versions 4 to 18: record batches of a decoded response are slices of its frame, and encoding splices the
+//! caller's batches (slices of the log) into the frame without copying them.
+//!
+//! Version 5 adds the log start offset, 7 fetch sessions (KIP-227), 9 the leader epoch, 11 the rack and the preferred
+//! replica, 12 is flexible, 13 names topics by id instead of by name (here as in Produce), 15 moves the replica into a
+//! tagged field. Tagged fields of no use to a consumer or a single broker are skipped when decoding: the cluster id and
+//! the replica's directory and high watermark in requests, the diverging epoch, the snapshot id and the endpoints of new
+//! leaders in responses.
+
+mod request;
+mod response;
+
+pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
+pub use response::{AbortedTransaction, FetchResponse, FetchedPartition, FetchedTopic};
+
+use crate::primitive::{Reader, Writer};
+use crate::{ApiKey, KafkaString, Uuid, VersionRange, WireError};
+
+/// The versions that are decoded and encoded.
+pub const VERSIONS: VersionRange = VersionRange::new(4, 18);
+
+/// First version with topic ids instead of names.
+pub const TOPIC_IDS: i16 = 13;
+
+const LOG_START_OFFSET: i16 = 5;
+const SESSIONS: i16 = 7;
+const RACK: i16 = 11;
+
+fn known(version: i16) -> Result<i16, WireError> {
+    if VERSIONS.contains(version) {
+        return Ok(version);
+    }
+    Err(WireError::UnsupportedVersion { api: ApiKey::FETCH, version })
+}
+
+fn encode_topic(
+    version: i16,
+    name: &KafkaString,
+    topic_id: Uuid,
+    writer: &mut Writer,
+) -> Result<(), WireError> {
+    if version < TOPIC_IDS {
+        return writer.string(name, "topic");
+    }
+    writer.uuid(topic_id);
+    Ok(())
+}
+
+fn decode_topic(version: i16, reader: &mut Reader) -> Result<(KafkaString, Uuid), WireError> {
+    if version < TOPIC_IDS {
+        return Ok((reader.string("topic")?, Uuid::ZERO));
+    }
+    Ok((KafkaString::default(), reader.uuid("topic id")?))
+}
