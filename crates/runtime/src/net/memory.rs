@@ -47,9 +47,22 @@ struct State {
     trace: Trace,
     down: BTreeMap<String, bool>,
     listeners: BTreeMap<String, (String, mpsc::Sender<(MemoryStream, String)>)>,
-    streams: Vec<(String, String, Weak<Mutex<Pipe>>, Weak<Mutex<Pipe>>)>,
+    streams: Vec<Link>,
     next_stream: u64,
     next_port: u32,
+}
+
+/// A stream as the network sees it: who has a part in it, and its two directions.
+#[derive(Debug)]
+struct Link {
+    hosts: [String; 2],
+    pipes: [Weak<Mutex<Pipe>>; 2],
+}
+
+impl Link {
+    fn is_open(&self) -> bool {
+        self.pipes[0].strong_count() > 0
+    }
 }
 
 impl MemoryNet {
@@ -77,12 +90,12 @@ impl MemoryNet {
     pub fn cut(&self, host: &str) {
         let mut state = self.state();
         let mut wakers = Vec::new();
-        state.streams.retain(|(from, to, out, back)| {
-            let hit = from == host || to == host;
-            for pipe in [out, back].into_iter().filter(|_| hit).filter_map(Weak::upgrade) {
+        state.streams.retain(|link| {
+            let hit = link.hosts.iter().any(|end| end == host);
+            for pipe in link.pipes.iter().filter(|_| hit).filter_map(Weak::upgrade) {
                 lock(&pipe).reset(&mut wakers);
             }
-            !hit && out.strong_count() > 0
+            !hit && link.is_open()
         });
         state.trace.line(|| format!("net cut {host}"));
         drop(state);
@@ -151,8 +164,9 @@ impl MemoryHost {
             return Err(io::Error::new(ErrorKind::ConnectionRefused, "backlog is full"));
         }
         state.trace.line(|| format!("net connect {id} {} {address}", self.name));
-        state.streams.retain(|(_, _, out, _)| out.strong_count() > 0);
-        state.streams.push((self.name.clone(), owner, Arc::downgrade(&out), Arc::downgrade(&back)));
+        state.streams.retain(Link::is_open);
+        let pipes = [&out, &back].map(Arc::downgrade);
+        state.streams.push(Link { hosts: [self.name.clone(), owner], pipes });
         Ok(ours)
     }
 
