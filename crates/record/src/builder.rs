@@ -1,0 +1,254 @@
+//! Batches built in place.
+//!
+//! Records are appended behind room for the header, in the buffer that goes on the wire when
+//! nothing is compressed; sealing fills the header in. A builder is then empty and used again.
+
+use bytes::BytesMut;
+
+use crate::codec::{Codec, Compression};
+use crate::compressor::Compressor;
+use crate::error::RecordError;
+use crate::header::{
+    Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAGIC, NO_LEADER_EPOCH, set_crc,
+};
+use crate::record_headers::Header;
+use crate::varint::{self, MAX_LEN_32, MAX_LEN_64};
+
+/// Most bytes of a batch before compression. Lengths are 32-bit fields, which must hold even when
+/// compression makes the batch larger.
+const MAX_BATCH_LEN: usize = 1 << 30;
+
+/// Most bytes of a record before its key: length, attributes, timestamp, offset, key length.
+const MAX_PREFIX_LEN: usize = MAX_LEN_32 + 1 + MAX_LEN_64 + MAX_LEN_32 + MAX_LEN_32;
+
+/// Builds batches for one partition.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    compression: Compression,
+    capacity: usize,
+    buffer: BytesMut,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    record_count: i32,
+}
+
+impl BatchBuilder {
+    /// A builder that allocates as records come.
+    pub fn new(compression: Compression) -> BatchBuilder {
+        BatchBuilder::with_capacity(compression, HEADER_LEN)
+    }
+
+    /// A builder whose buffers have room for `capacity` bytes from their start.
+    pub fn with_capacity(compression: Compression, capacity: usize) -> BatchBuilder {
+        BatchBuilder {
+            compression,
+            capacity: capacity.max(HEADER_LEN),
+            buffer: BytesMut::new(),
+            base_timestamp: 0,
+            max_timestamp: 0,
+            record_count: 0,
+        }
+    }
+
+    /// Appends a record. The first one's timestamp is what the others are relative to.
+    pub fn append(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> Result<(), RecordError> {
+        if self.record_count == 0 {
+            self.open(timestamp);
+        }
+        let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
+        let body = body_len(timestamp_delta, self.record_count, key, value, headers);
+        if self.buffer.len() + MAX_LEN_32 + body > MAX_BATCH_LEN {
+            return Err(RecordError::BatchFull { batch: self.buffer.len(), record: body });
+        }
+        self.buffer.reserve(MAX_LEN_32 + body);
+        let mut prefix = [0; MAX_PREFIX_LEN];
+        let at = varint::put(&mut prefix, 0, body as i64);
+        let at = varint::put(&mut prefix, at + 1, timestamp_delta);
+        let at = varint::put(&mut prefix, at, i64::from(self.record_count));
+        let at = varint::put(&mut prefix, at, wire_len(key));
+        self.buffer.extend_from_slice(&prefix[..at]);
+        self.buffer.extend_from_slice(key.unwrap_or_default());
+        self.put_varint(wire_len(value));
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+        self.put_headers(headers);
+        self.record_count += 1;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        Ok(())
+    }
+
+    /// Bytes of the batch so far, before compression and with its header.
+    pub fn len(&self) -> usize {
+        self.buffer.len().max(HEADER_LEN)
+    }
+
+    /// Whether the batch has no records.
+    pub fn is_empty(&self) -> bool {
+        self.record_count == 0
+    }
+
+    /// Records in the batch.
+    pub fn record_count(&self) -> i32 {
+        self.record_count
+    }
+
+    /// What the batch will be compressed with.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// At least the bytes that [`append`](BatchBuilder::append) adds for this record.
+    pub fn estimate(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {
+        let headers = headers
+            .iter()
+            .map(|header| 2 * MAX_LEN_32 + header.key.len() + header.value.map_or(0, <[u8]>::len));
+        let bodies = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        MAX_PREFIX_LEN + 2 * MAX_LEN_32 + bodies + headers.sum::<usize>()
+    }
+
+    /// Seals the batch, appends it to `out`, and leaves the builder empty with its buffer.
+    ///
+    /// Base offset and leader epoch are those that clients send: 0 and -1.
+    pub fn finish(
+        &mut self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        compressor: &mut Compressor,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        let header = self.header(producer_id, producer_epoch, base_sequence)?;
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        let records = &self.buffer[HEADER_LEN..];
+        if let Err(error) = compressor.append(self.compression, records, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+        close(header, &mut out[start..]);
+        self.buffer.clear();
+        self.record_count = 0;
+        Ok(())
+    }
+
+    /// Seals the batch and hands its buffer out: uncompressed, the very one that records were
+    /// appended to. The builder is then empty.
+    pub fn seal(
+        &mut self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        compressor: &mut Compressor,
+    ) -> Result<BytesMut, RecordError> {
+        let header = self.header(producer_id, producer_epoch, base_sequence)?;
+        let mut batch = match self.compression.codec() {
+            Codec::None => std::mem::take(&mut self.buffer),
+            _ => {
+                let records = compressor.compress(self.compression, &self.buffer[HEADER_LEN..])?;
+                let mut batch = BytesMut::with_capacity(HEADER_LEN + records.len());
+                batch.resize(HEADER_LEN, 0);
+                batch.extend_from_slice(records);
+                batch
+            }
+        };
+        close(header, &mut batch);
+        self.buffer.clear();
+        self.record_count = 0;
+        Ok(batch)
+    }
+
+    fn open(&mut self, timestamp: i64) {
+        self.buffer.clear();
+        self.buffer.reserve(self.capacity);
+        self.buffer.resize(HEADER_LEN, 0);
+        self.base_timestamp = timestamp;
+        self.max_timestamp = timestamp;
+    }
+
+    fn put_varint(&mut self, value: i64) {
+        let mut bytes = [0; MAX_LEN_64];
+        let end = varint::put(&mut bytes, 0, value);
+        self.buffer.extend_from_slice(&bytes[..end]);
+    }
+
+    fn put_headers(&mut self, headers: &[Header<'_>]) {
+        self.put_varint(headers.len() as i64);
+        for header in headers {
+            self.put_varint(header.key.len() as i64);
+            self.buffer.extend_from_slice(header.key.as_bytes());
+            self.put_varint(wire_len(header.value));
+            self.buffer.extend_from_slice(header.value.unwrap_or_default());
+        }
+    }
+
+    /// The header but for length and CRC.
+    fn header(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+    ) -> Result<BatchHeader, RecordError> {
+        if self.record_count == 0 {
+            return Err(RecordError::BatchEmpty);
+        }
+        Ok(BatchHeader {
+            base_offset: 0,
+            batch_length: 0,
+            partition_leader_epoch: NO_LEADER_EPOCH,
+            magic: MAGIC,
+            crc: 0,
+            attributes: Attributes::new(self.compression.codec()),
+            last_offset_delta: self.record_count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            record_count: self.record_count,
+        })
+    }
+}
+
+/// Writes the header into the room before the records.
+fn close(mut header: BatchHeader, batch: &mut [u8]) {
+    header.batch_length = (batch.len() - LENGTH_END) as i32;
+    batch[..HEADER_LEN].copy_from_slice(&header.encode());
+    set_crc(batch);
+}
+
+/// Bytes of a record after its length.
+fn body_len(
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[Header<'_>],
+) -> usize {
+    let headers_len: usize = headers
+        .iter()
+        .map(|header| {
+            varint::len(header.key.len() as i64) + header.key.len() + field_len(header.value)
+        })
+        .sum();
+    1 + varint::len(timestamp_delta)
+        + varint::len(i64::from(offset_delta))
+        + field_len(key)
+        + field_len(value)
+        + varint::len(headers.len() as i64)
+        + headers_len
+}
+
+/// Bytes of a nullable field with its length.
+fn field_len(field: Option<&[u8]>) -> usize {
+    varint::len(wire_len(field)) + field.map_or(0, <[u8]>::len)
+}
+
+/// The length as it is written: -1 for null.
+fn wire_len(field: Option<&[u8]>) -> i64 {
+    field.map_or(-1, |bytes| bytes.len() as i64)
+}

@@ -1,0 +1,142 @@
+//! From a batch to its records' bytes, with contexts and buffers that are used again.
+
+use zstd::zstd_safe::{DCtx, get_frame_content_size, zstd_sys::ZSTD_ErrorCode};
+
+use crate::batch::RawBatch;
+use crate::codec::Codec;
+use crate::error::{CompressionFault, RecordError};
+use crate::header::HEADER_LEN;
+use crate::lz4_frame;
+
+const TOO_SMALL: usize = (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
+
+/// What zstd data that do not state their size are tried with first, beside what the buffer has.
+const ZSTD_USUAL_RATIO: usize = 4;
+const ZSTD_USUAL_LEN: usize = 64 * 1024;
+
+/// Where the records of a batch are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// In the batch itself, after its header.
+    InPlace,
+    /// In the buffer that was given, all of it.
+    Decompressed,
+}
+
+impl Payload {
+    /// The records' bytes: of `raw`, or of the buffer that [`Decompressor::payload`] filled.
+    pub fn bytes<'a>(self, raw: &RawBatch<'a>, out: &'a [u8]) -> &'a [u8] {
+        match self {
+            Payload::InPlace => raw.body(),
+            Payload::Decompressed => out,
+        }
+    }
+}
+
+/// Decompresses batches, one after the other.
+pub struct Decompressor {
+    limit: usize,
+    zstd: Option<DCtx<'static>>,
+}
+
+impl Decompressor {
+    /// A decompressor that refuses batches with more than `max_decompressed` bytes of records.
+    pub fn new(max_decompressed: usize) -> Decompressor {
+        Decompressor { limit: max_decompressed, zstd: None }
+    }
+
+    /// Finds the records of `raw`. Compressed ones replace what is in `out`, which is meant to be
+    /// used again: its capacity spares guesses. After an error its content has no meaning.
+    pub fn payload(
+        &mut self,
+        raw: &RawBatch<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Payload, RecordError> {
+        let codec = raw.header.attributes.compression();
+        let body = raw.body();
+        // Compaction keeps the header of a batch that has lost all its records.
+        if codec == Codec::None || (raw.header.record_count == 0 && body.is_empty()) {
+            return Ok(Payload::InPlace);
+        }
+        out.clear();
+        let decompressed = match codec {
+            Codec::Lz4 => lz4_frame::decompress(body, self.limit, out),
+            Codec::Zstd => self.zstd(body, out).map_err(|fault| FaultAt { fault, position: 0 }),
+            Codec::None | Codec::Gzip | Codec::Snappy => {
+                let (position, base_offset) = (raw.position, raw.header.base_offset);
+                return Err(RecordError::UnsupportedCodec { position, base_offset, codec });
+            }
+        };
+        match decompressed {
+            Ok(()) => Ok(Payload::Decompressed),
+            Err(fault) => Err(self.error(raw, codec, fault)),
+        }
+    }
+
+    /// Frames may leave their size out (the Java client's do). One call without a window buffer
+    /// is still the cheapest way, so the room is guessed, and doubled when it was too small.
+    fn zstd(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut room = match get_frame_content_size(frames) {
+            Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
+            Ok(None) => {
+                let usual = ZSTD_USUAL_LEN.max(frames.len().saturating_mul(ZSTD_USUAL_RATIO));
+                usual.max(out.capacity()).min(self.limit)
+            }
+            Err(_) => return Err(Fault::Data(CompressionFault::FrameHeader)),
+        };
+        let context = self.zstd.get_or_insert_with(DCtx::create);
+        while room <= self.limit {
+            grow(out, room, self.limit);
+            match context.decompress(out, frames) {
+                Ok(length) if length > self.limit => return Err(Fault::TooLarge),
+                Ok(_) => return Ok(()),
+                Err(TOO_SMALL) if out.capacity() < self.limit => {
+                    room = out.capacity().saturating_mul(2).clamp(1, self.limit);
+                }
+                Err(TOO_SMALL) => return Err(Fault::TooLarge),
+                Err(_) => return Err(Fault::Data(CompressionFault::Block)),
+            }
+        }
+        Err(Fault::TooLarge)
+    }
+
+    #[cold]
+    fn error(&self, raw: &RawBatch<'_>, codec: Codec, at: FaultAt) -> RecordError {
+        let base_offset = raw.header.base_offset;
+        match at.fault {
+            Fault::TooLarge => {
+                let limit = self.limit;
+                RecordError::TooLarge { position: raw.position, base_offset, limit }
+            }
+            Fault::Data(fault) => {
+                let position = raw.position + HEADER_LEN + at.position;
+                RecordError::Compressed { position, base_offset, codec, fault }
+            }
+        }
+    }
+}
+
+/// Why data do not decompress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// There is more than the limit allows.
+    TooLarge,
+    /// The data are malformed.
+    Data(CompressionFault),
+}
+
+/// Why data do not decompress, and where in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FaultAt {
+    pub(crate) fault: Fault,
+    pub(crate) position: usize,
+}
+
+/// Makes room for `len` bytes in all, by doubling, but never above `limit`.
+pub(crate) fn grow(out: &mut Vec<u8>, len: usize, limit: usize) {
+    let capacity = out.capacity();
+    if len > capacity {
+        let wanted = capacity.saturating_mul(2).min(limit).max(len);
+        out.reserve_exact(wanted - out.len());
+    }
+}
