@@ -59,11 +59,31 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf, Failure> {
     Ok(python)
 }
 
+/// `cargo deny`: the one on the PATH, or one built under `target`.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<Command, Failure> {
+    let tools = workspace.target().join("tools");
+    let built = tools.join("bin/cargo-deny");
+    let program = match built.is_file() {
+        true => built,
+        false if process::exists("cargo-deny") => PathBuf::from("cargo-deny"),
+        false => {
+            eprintln!("building cargo-deny (some minutes, once) ...");
+            let mut install = workspace.cargo();
+            install.args(["install", "--quiet", "--locked", "cargo-deny", "--root"]).arg(&tools);
+            process::run(&mut install)
+                .context(|| "needed: cargo-deny; install it and run this again".into())?;
+            built
+        }
+    };
+    let mut deny = Command::new(program);
+    deny.current_dir(workspace.root());
+    Ok(deny)
+}
+
 /// The distributions that split `venv` from Python say so only when it is used.
 fn make_venv(venv: &Path) -> Result<(), Failure> {
-    let make = || {
-        process::capture(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
-    };
+    let make =
+        || process::capture(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv));
     if make().is_ok() {
         return Ok(());
     }
@@ -85,18 +105,21 @@ fn parse_java_version(text: &str) -> Option<u32> {
 
 /// Installs packages of a Debian-like distribution, as root or by a `sudo` that asks nothing.
 fn install(packages: &[&str], what: &str) -> Result<(), Failure> {
-    let advice = format!("needed: {what}; install it (Debian: {}) and run this again", packages.join(" "));
+    let advice =
+        format!("needed: {what}; install it (Debian: {}) and run this again", packages.join(" "));
     if !process::exists("apt-get") {
         return Err(Failure::new(format!("{advice}; there is no apt-get here to do it with")));
     }
     eprintln!("installing {} ...", packages.join(" "));
-    for arguments in [&["update", "-qq"][..], &["install", "-qq", "-y", "--no-install-recommends"]] {
+    for arguments in [&["update", "-qq"][..], &["install", "-qq", "-y", "--no-install-recommends"]]
+    {
         let mut apt = as_root("apt-get")?;
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         if arguments[0] == "install" {
             apt.args(packages);
         }
-        process::capture(&mut apt).map_err(|failure| Failure::new(format!("{advice}; {failure}")))?;
+        process::capture(&mut apt)
+            .map_err(|failure| Failure::new(format!("{advice}; {failure}")))?;
     }
     Ok(())
 }

@@ -225,7 +225,8 @@ fn unused(port: u16) -> Result<u16, Failure> {
 
 /// A port that was free a moment ago.
 fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "find a free port".into())?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "find a free port".into())?;
     listener.local_addr().map(|address| address.port()).context(|| "find a free port".into())
 }
 

@@ -9,6 +9,7 @@
     reason = "a driver outside the simulation: it runs real processes on real files"
 )]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -18,6 +19,8 @@ mod failure;
 mod host;
 mod kafka;
 mod process;
+mod test;
+mod tidy;
 mod workspace;
 
 use failure::Failure;
@@ -39,6 +42,25 @@ enum Task {
     /// With a command after `--`, run that with ONRUSH_TEST_BROKERS set to the address, then stop Kafka and exit as
     /// the command did: `cargo xtask kafka -- cargo test -p onrush --test e2e`.
     Kafka(KafkaArguments),
+    /// Everything CI does, in named parts; without names, all of them.
+    Test {
+        /// Say which parts there are
+        #[arg(long)]
+        list: bool,
+        /// Parts to run, in the order of the list
+        #[arg(value_name = "PART")]
+        parts: Vec<String>,
+    },
+    /// Check the rules of the tree that no compiler checks.
+    Tidy,
+    /// Simulate: `cargo xtask sim --seed 42` replays a run, `cargo xtask sim --help` tells the rest.
+    #[command(disable_help_flag = true)]
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+    /// Check licences, sources, bans and advisories of what is built in, with cargo-deny.
+    Deny,
 }
 
 #[derive(clap::Args)]
@@ -72,6 +94,13 @@ fn main() -> ExitCode {
 fn run(workspace: &Workspace, task: Task) -> Result<ExitCode, Failure> {
     match task {
         Task::Kafka(arguments) => serve_kafka(workspace, arguments),
+        Task::Test { list: true, .. } => Ok(test::list()),
+        Task::Test { parts, .. } => test::run(workspace, &parts),
+        Task::Tidy => tidy::run(workspace).map(|()| ExitCode::SUCCESS),
+        Task::Sim { arguments } => simulate(workspace, &arguments),
+        Task::Deny => host::cargo_deny(workspace)
+            .and_then(|mut deny| process::run(deny.arg("check")))
+            .map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -85,4 +114,10 @@ fn serve_kafka(workspace: &Workspace, arguments: KafkaArguments) -> Result<ExitC
     let mut command = Command::new(program);
     command.args(rest).env(kafka::BROKERS_VARIABLE, kafka.address());
     Ok(process::exit_code(process::status(&mut command)?))
+}
+
+fn simulate(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode, Failure> {
+    let mut sim = workspace.cargo();
+    sim.args(["run", "--quiet", "--release", "--package", "onrush-sim", "--"]).args(arguments);
+    process::status(&mut sim).map(process::exit_code)
 }

@@ -35,7 +35,7 @@ pub(super) fn folder(workspace: &Workspace) -> Result<PathBuf, Failure> {
 fn copy(pom: &Path, folder: &Path) -> Result<(), Failure> {
     let mut maven = Command::new("mvn");
     maven
-        .args(["--quiet", "--batch-mode", "--file"])
+        .args(["--quiet", "--batch-mode", "-Dstyle.color=never", "--file"])
         .arg(pom)
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", folder.display()));

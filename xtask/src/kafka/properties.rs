@@ -118,9 +118,10 @@ mod tests {
     #[test]
     fn both_listeners_stay_on_loopback() {
         let settings = node().server_settings();
-        assert!(settings.contains(
-            "listeners=PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093\n"
-        ));
+        assert!(
+            settings
+                .contains("listeners=PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093\n")
+        );
         assert!(settings.contains("log.dirs=/somewhere/data\n"));
     }
 

@@ -1,0 +1,50 @@
+//! State machines know no runtime: what steps by `now` and input must not be able to wait.
+
+use std::path::Path;
+
+use super::source::has_word;
+use super::{Finding, Tree};
+
+/// Files, or the starts of their names.
+const MACHINES: [&str; 8] = [
+    "crates/broker/src/core",
+    "crates/engine/src/commit.rs",
+    "crates/engine/src/completed.rs",
+    "crates/engine/src/lane.rs",
+    "crates/engine/src/lane/",
+    "crates/engine/src/ledger.rs",
+    "crates/engine/src/slot.rs",
+    "crates/engine/src/worker.rs",
+];
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in tree.members().filter(|source| is_machine(source.path())) {
+        for (line, code) in source.code_lines().filter(|(_, code)| has_word(code, "tokio")) {
+            let what = format!("tokio in a sans-I/O file: {}", code.trim());
+            findings.push(Finding::new(source.path(), line, what));
+        }
+    }
+    findings
+}
+
+fn is_machine(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    MACHINES.iter().any(|machine| path.starts_with(machine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_in_a_state_machine_is_found() {
+        let text = "//! No tokio here.\nuse onrush_runtime::Instant;\nuse tokio::sync::mpsc;\n";
+        for machine in ["crates/engine/src/lane.rs", "crates/broker/src/core/group.rs"] {
+            let found = check(&Tree::of(&[(machine, text)]));
+            assert_eq!(found.len(), 1, "{machine}");
+            assert_eq!(found[0].line, 3);
+        }
+        assert_eq!(check(&Tree::of(&[("crates/broker/src/server.rs", text)])), []);
+    }
+}
