@@ -1,0 +1,137 @@
+//! `onrush broker`: the embedded Kafka-protocol log as a process of its own.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync};
+use onrush_runtime::{Disk, Executor, Runtime};
+use tokio::io::AsyncReadExt;
+
+use crate::failure::{Exit, Failure};
+use crate::http::{self, Status};
+use crate::interrupt;
+
+/// Run a single-node Kafka-protocol log.
+///
+/// Any Kafka client connects to it. Without --data it lives in memory, and drops its oldest segments above --memory-cap.
+#[derive(Debug, Args)]
+#[command(after_long_help = concat!("\
+Examples:
+  onrush broker --data ./log --listen 127.0.0.1:9092
+  onrush broker --listen 127.0.0.1:0 --json        # in memory, on a free port, told as JSON
+  kcat -b 127.0.0.1:9092 -L
+
+The first line on stdout says the address; all else goes to stderr. Ctrl-C or SIGTERM stops it in good order."))]
+pub(crate) struct Arguments {
+    /// Keep the log in this directory; without it, in memory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Listen on this address; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    listen: String,
+    /// Tell clients this address instead of the one listened on.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Sync to the disk before every acknowledgement, or leave it to the operating system.
+    #[arg(long, value_enum, default_value = "never")]
+    fsync: FsyncArgument,
+    /// In memory: keep at most this many MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1_024)]
+    memory_cap: u64,
+    /// Create topics that are asked for and unknown.
+    #[arg(long)]
+    auto_create_topics: bool,
+    /// A group member that was silent for so long is out.
+    #[arg(long, value_name = "MS", default_value_t = 45_000)]
+    session_timeout_ms: u64,
+    /// Serve /metrics, /livez and /readyz here.
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Tell the address as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Stop when stdin is closed, so that the broker ends with whoever started it.
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FsyncArgument {
+    /// What was acknowledged survives a power cut.
+    Always,
+    /// What was acknowledged survives the end of the process, not of the machine.
+    Never,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let disk = match &arguments.data {
+        None => Disk::memory(),
+        Some(dir) => Disk::files(dir).map_err(|error| {
+            Failure::unavailable(format!("cannot use the data directory: {error}. Choose another one with --data."))
+        })?,
+    };
+    let runtime = Runtime::production(disk);
+    let executor = runtime.spawn.executor("broker", 2).map_err(Failure::threads)?;
+    executor.block_on(serve(arguments, &runtime, executor.clone()))
+}
+
+async fn serve(arguments: &Arguments, runtime: &Runtime, executor: Executor) -> Result<(), Failure> {
+    let broker = Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
+    let broker = Arc::new(broker);
+    if let Some(address) = &arguments.http {
+        let address = http::serve(address, &executor, broker_status(&broker)).await?;
+        eprintln!("http on {address}");
+    }
+    announce(arguments, broker.address());
+    tokio::select! {
+        biased;
+        () = interrupt::requested() => {}
+        () = stdin_closed(), if arguments.until_stdin_closes => {}
+    }
+    if std::io::stderr().is_terminal() {
+        eprintln!("stopping");
+    }
+    broker.close().await.map_err(failure)
+}
+
+fn config(arguments: &Arguments) -> BrokerConfig {
+    let session_timeout = Duration::from_millis(arguments.session_timeout_ms);
+    let defaults = BrokerConfig::default();
+    BrokerConfig {
+        listen: arguments.listen.clone(),
+        advertised: arguments.advertise.clone(),
+        fsync: match arguments.fsync {
+            FsyncArgument::Always => Fsync::Always,
+            FsyncArgument::Never => Fsync::Never,
+        },
+        memory_cap: arguments.data.is_none().then_some(arguments.memory_cap << 20),
+        auto_create: arguments.auto_create_topics,
+        session_timeout,
+        heartbeat_interval: defaults.heartbeat_interval.min(session_timeout / 3),
+        ..defaults
+    }
+}
+
+fn failure(error: BrokerError) -> Failure {
+    let exit = if matches!(error, BrokerError::Config { .. }) { Exit::Usage } else { Exit::Unavailable };
+    Failure::new(exit, error.to_string())
+}
+
+fn announce(arguments: &Arguments, address: &str) {
+    let mut out = std::io::stdout().lock();
+    // A closed stdout is no reason not to serve.
+    let _ = if arguments.json {
+        writeln!(out, "{}", serde_json::json!({ "listening": address }))
+    } else {
+        writeln!(out, "listening on {address}")
+    };
+    let _ = out.flush();
+}
+
+async fn stdin_closed() {
+    let mut rest = [0; 64];
+    while tokio::io::stdin().read(&mut rest).await.is_ok_and(|count| count > 0) {}
+}

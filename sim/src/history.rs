@@ -1,0 +1,320 @@
+//! The history of a run, and the checker that judges it.
+//!
+//! What must hold (the words are those of Jepsen's Kafka workload where it has one):
+//! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. With a broker that
+//!   syncs, every acknowledged event is in the final log;
+//! - *committed early*: no committed offset was ever seen above an offset without a finished call;
+//! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
+//! - *reordered*: within one assignment the calls of a key rise in offset;
+//! - *overlap*: within one assignment no two calls of a key run at once;
+//! - *stuck*: after the faults end, everything is committed in bounded time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use onrush_runtime::Instant;
+
+/// One start of a member; numbered over the run.
+pub(crate) type Life = u32;
+
+/// What a producer put into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub(crate) id: u64,
+    pub(crate) key: Option<u64>,
+}
+
+impl Payload {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.id.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.key.map_or(u64::MAX, |key| key).to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 16] = bytes.try_into().ok()?;
+        let (id, key) = bytes.split_at(8);
+        let number = |half: &[u8]| half.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let key = number(key);
+        Some(Self { id: number(id), key: (key != u64::MAX).then_some(key) })
+    }
+}
+
+/// A call of the handler: called at `at`, its outcome released at `until` if the member lived so long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) life: Life,
+    pub(crate) partition: i32,
+    pub(crate) epoch: i32,
+    pub(crate) offset: i64,
+    pub(crate) payload: Payload,
+    pub(crate) at: Instant,
+    pub(crate) until: Instant,
+}
+
+/// Committed offset and log end of a partition, read in this order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) partition: i32,
+    pub(crate) committed: i64,
+    pub(crate) log_end: i64,
+}
+
+/// A record of the final log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logged {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) payload: Payload,
+}
+
+/// What happened; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History(Arc<Mutex<Events>>);
+
+#[derive(Debug, Default)]
+struct Events {
+    sent: BTreeMap<u64, Instant>,
+    acknowledged: BTreeSet<u64>,
+    calls: Vec<Call>,
+    deaths: BTreeMap<Life, Instant>,
+    samples: Vec<Sample>,
+    assignments: u64,
+}
+
+impl History {
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event is handed to the producer (perhaps again).
+    pub(crate) fn sent(&self, id: u64, at: Instant) {
+        self.events().sent.insert(id, at);
+    }
+
+    pub(crate) fn acknowledged(&self, id: u64) {
+        self.events().acknowledged.insert(id);
+    }
+
+    pub(crate) fn called(&self, call: Call) {
+        self.events().calls.push(call);
+    }
+
+    pub(crate) fn assigned(&self) {
+        self.events().assignments += 1;
+    }
+
+    pub(crate) fn died(&self, life: Life, at: Instant) {
+        self.events().deaths.insert(life, at);
+    }
+
+    pub(crate) fn sampled(&self, sample: Sample) {
+        self.events().samples.push(sample);
+    }
+
+    pub(crate) fn acknowledged_count(&self) -> usize {
+        self.events().acknowledged.len()
+    }
+
+    /// Assignments of a partition to a member beyond the first one of each partition.
+    pub(crate) fn hand_overs(&self, partitions: i32) -> u64 {
+        self.events().assignments.saturating_sub(u64::from(partitions.unsigned_abs()))
+    }
+
+    /// Judges the run. `synced`: the broker promised that acknowledged events survive.
+    pub(crate) fn check(&self, log: &[Logged], synced: bool) -> Vec<Violation> {
+        let events = self.events();
+        let mut violations = Vec::new();
+        let finished = events.finished();
+        events.check_lost(log, synced, &finished, &mut violations);
+        events.check_commits(log, &finished, &mut violations);
+        events.check_order(&mut violations);
+        violations
+    }
+}
+
+/// When the first call of an event at its place in the log finished.
+type Finished = BTreeMap<(i32, i64, u64), Instant>;
+
+impl Events {
+    fn finished(&self) -> Finished {
+        let mut finished = Finished::new();
+        for call in &self.calls {
+            let died = self.deaths.get(&call.life);
+            if died.is_none_or(|died| call.until <= *died) {
+                let first = finished.entry((call.partition, call.offset, call.payload.id)).or_insert(call.until);
+                *first = call.until.min(*first);
+            }
+        }
+        finished
+    }
+
+    fn check_lost(&self, log: &[Logged], synced: bool, finished: &Finished, violations: &mut Vec<Violation>) {
+        let mut logged = BTreeSet::new();
+        for record in log {
+            logged.insert(record.payload.id);
+            let place = (record.partition, record.offset, record.payload.id);
+            if self.acknowledged.contains(&record.payload.id) && !finished.contains_key(&place) {
+                violations.push(Violation::Lost { partition: place.0, offset: place.1, id: place.2 });
+            }
+        }
+        if synced {
+            let vanished = self.acknowledged.difference(&logged);
+            violations.extend(vanished.map(|&id| Violation::Vanished { id }));
+        }
+    }
+
+    fn check_commits(&self, log: &[Logged], finished: &Finished, violations: &mut Vec<Violation>) {
+        for sample in &self.samples {
+            if sample.committed > sample.log_end {
+                violations.push(Violation::CommittedBeyondLog(*sample));
+            }
+            let below = log.iter().filter(|r| r.partition == sample.partition && r.offset < sample.committed);
+            for record in below {
+                // Sent (again) after the sample: it may stand where a lost record stood.
+                if self.sent.get(&record.payload.id).is_none_or(|sent| *sent >= sample.at) {
+                    continue;
+                }
+                let place = (record.partition, record.offset, record.payload.id);
+                if finished.get(&place).is_none_or(|at| *at > sample.at) {
+                    violations.push(Violation::CommittedEarly { sample: *sample, offset: record.offset });
+                    break;
+                }
+            }
+        }
+    }
+
+    fn check_order(&self, violations: &mut Vec<Violation>) {
+        let mut last = BTreeMap::<(Life, i32, i32, u64), Call>::new();
+        for call in &self.calls {
+            let Some(key) = call.payload.key else { continue };
+            let Some(before) = last.insert((call.life, call.partition, call.epoch, key), *call) else { continue };
+            if call.offset <= before.offset {
+                violations.push(Violation::Reordered { before, call: *call });
+            } else if call.at < before.until {
+                violations.push(Violation::Overlap { before, call: *call });
+            }
+        }
+    }
+}
+
+/// Something that must not happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Violation {
+    Lost { partition: i32, offset: i64, id: u64 },
+    Vanished { id: u64 },
+    CommittedEarly { sample: Sample, offset: i64 },
+    CommittedBeyondLog(Sample),
+    Reordered { before: Call, call: Call },
+    Overlap { before: Call, call: Call },
+    Stuck { what: String },
+    MemberFailed { member: usize, error: String },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost { partition, offset, id } => {
+                write!(f, "lost: event {id} at {partition}/{offset} was acknowledged and never finished")
+            }
+            Self::Vanished { id } => write!(f, "lost: event {id} was acknowledged and is not in the log"),
+            Self::CommittedEarly { sample, offset } => write!(
+                f,
+                "committed early: {} was committed in partition {} before offset {offset} was finished",
+                sample.committed, sample.partition
+            ),
+            Self::CommittedBeyondLog(sample) => write!(
+                f,
+                "committed beyond the log: {} of {} in partition {}",
+                sample.committed, sample.log_end, sample.partition
+            ),
+            Self::Reordered { before, call } => write!(
+                f,
+                "reordered: key {:?} of partition {} at {} after {}, member life {} epoch {}",
+                call.payload.key, call.partition, call.offset, before.offset, call.life, call.epoch
+            ),
+            Self::Overlap { before, call } => write!(
+                f,
+                "overlap: key {:?} of partition {} ran at {} while {} ran, member life {}",
+                call.payload.key, call.partition, call.offset, before.offset, call.life
+            ),
+            Self::Stuck { what } => write!(f, "stuck: {what}"),
+            Self::MemberFailed { member, error } => write!(f, "member {member} failed: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const KEYED: Payload = Payload { id: 7, key: Some(1) };
+
+    fn call(offset: i64, at: Instant, millis: u64) -> Call {
+        let until = at + Duration::from_millis(millis);
+        Call { life: 0, partition: 0, epoch: 1, offset, payload: KEYED, at, until }
+    }
+
+    fn logged(offset: i64) -> Logged {
+        Logged { partition: 0, offset, payload: KEYED }
+    }
+
+    fn history(start: Instant) -> History {
+        let history = History::default();
+        history.sent(KEYED.id, start);
+        history.acknowledged(KEYED.id);
+        history
+    }
+
+    #[test]
+    fn a_call_that_outlives_its_member_is_not_finished() {
+        let start = Instant::now();
+        let history = history(start);
+        history.called(call(0, start, 10));
+        assert!(history.check(&[logged(0)], true).is_empty());
+        history.died(0, start + Duration::from_millis(5));
+        assert!(matches!(history.check(&[logged(0)], true)[..], [Violation::Lost { .. }]));
+    }
+
+    #[test]
+    fn an_acknowledged_event_that_is_not_in_a_synced_log_is_lost() {
+        let history = history(Instant::now());
+        assert!(matches!(history.check(&[], true)[..], [Violation::Vanished { id: 7 }]));
+        assert!(history.check(&[], false).is_empty());
+    }
+
+    #[test]
+    fn a_commit_before_the_outcome_is_early() {
+        let start = Instant::now();
+        let history = history(start);
+        history.called(call(0, start, 10));
+        let at = start + Duration::from_millis(5);
+        history.sampled(Sample { at, partition: 0, committed: 1, log_end: 1 });
+        assert!(matches!(history.check(&[logged(0)], true)[..], [Violation::CommittedEarly { .. }]));
+    }
+
+    #[test]
+    fn a_commit_above_the_log_end_is_noticed() {
+        let history = History::default();
+        history.sampled(Sample { at: Instant::now(), partition: 0, committed: 2, log_end: 1 });
+        assert!(matches!(history.check(&[], true)[..], [Violation::CommittedBeyondLog(_)]));
+    }
+
+    #[test]
+    fn falling_and_overlapping_calls_of_a_key_are_noticed() {
+        let start = Instant::now();
+        let fell = history(start);
+        fell.called(call(1, start, 0));
+        fell.called(call(0, start, 0));
+        assert!(matches!(fell.check(&[], false)[..], [Violation::Reordered { .. }]));
+        let overlapped = history(start);
+        overlapped.called(call(0, start, 10));
+        overlapped.called(call(1, start + Duration::from_millis(9), 0));
+        assert!(matches!(overlapped.check(&[], false)[..], [Violation::Overlap { .. }]));
+    }
+}

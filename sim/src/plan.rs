@@ -1,0 +1,104 @@
+//! What a seed decides before a run: sizes, faults and when they happen.
+
+use std::time::Duration;
+
+use onrush_runtime::Random;
+
+use crate::Sabotage;
+
+/// The plan of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// Drives everything that is drawn during the run.
+    pub(crate) random: Random,
+    pub(crate) partitions: i32,
+    pub(crate) events: u64,
+    pub(crate) keys: u64,
+    /// Of 16 events, this many have no key.
+    pub(crate) keyless: u64,
+    /// Whether the broker syncs before it acknowledges.
+    pub(crate) synced: bool,
+    /// 0 runs handlers inline on the lanes.
+    pub(crate) concurrency: usize,
+    pub(crate) max_delay_millis: u64,
+    pub(crate) faults: Vec<(Duration, Fault)>,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// Something that goes wrong at a point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A member dies, and is started again after a pause.
+    CrashMember(usize, Duration),
+    /// A member leaves in good order (a hand-over), and joins again.
+    RestartMember(usize),
+    /// The broker dies, loses what was not synced, and is started again after a pause.
+    CrashBroker(Duration),
+    /// All connections of a host are reset.
+    Cut(Host),
+}
+
+/// A host of the simulated network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Broker,
+    Producer,
+    Member(usize),
+}
+
+impl Host {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Broker => "broker".to_owned(),
+            Self::Producer => "producer".to_owned(),
+            Self::Member(member) => format!("member-{member}"),
+        }
+    }
+}
+
+/// Members of the group.
+pub(crate) const MEMBERS: usize = 2;
+/// Faults happen in this much virtual time; afterwards everything has to finish.
+const FAULTY_TIME: Duration = Duration::from_secs(20);
+
+impl Plan {
+    pub(crate) fn draw(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let random = Random::seeded(seed);
+        let mut faults = Vec::new();
+        let at = |random: &Random| Duration::from_millis(1_000 + random.below(FAULTY_TIME.as_millis() as u64));
+        let pause = |random: &Random| Duration::from_millis(50 + random.below(3_000));
+        let member = |random: &Random| random.below(MEMBERS as u64) as usize;
+        for _ in 0..1 + random.below(3) {
+            faults.push((at(&random), Fault::CrashMember(member(&random), pause(&random))));
+        }
+        for _ in 0..1 + random.below(2) {
+            faults.push((at(&random), Fault::RestartMember(member(&random))));
+        }
+        for _ in 0..1 + random.below(3) {
+            faults.push((at(&random), Fault::CrashBroker(pause(&random))));
+        }
+        for _ in 0..random.below(5) {
+            let host = match random.below(4) {
+                0 => Host::Broker,
+                1 => Host::Producer,
+                _ => Host::Member(member(&random)),
+            };
+            faults.push((at(&random), Fault::Cut(host)));
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            partitions: 1 + random.below(4) as i32,
+            events: 500 + random.below(1_500),
+            keys: 1 + random.below(40),
+            keyless: random.below(4),
+            synced: random.chance(1, 4),
+            concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
+            max_delay_millis: random.below(8),
+            faults,
+            sabotage,
+            random,
+        }
+    }
+}
