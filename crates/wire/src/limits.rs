@@ -3,12 +3,14 @@
 /// Largest request frame: what Kafka's `socket.request.max.bytes` is by default.
 pub const MAX_REQUEST: usize = 100 * 1024 * 1024;
 
-/// Largest body of a request without record batches. Such a body is decoded into structs several times its size, so it
-/// is held shorter than a frame; 8 MiB carry the commits of 2,000 partitions with full metadata.
-pub const MAX_REQUEST_MESSAGE: usize = 8 * 1024 * 1024;
+/// Largest body of a request without record batches: the commits of 1,000 partitions with full metadata.
+///
+/// It is held shorter than a frame because the schema codec turns such a body into structs several times its size: an
+/// announced count makes it reserve up to 40 bytes for every byte that is left.
+pub const MAX_REQUEST_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// Largest body of a response without record batches: the metadata of some hundred thousand partitions.
-pub const MAX_RESPONSE_MESSAGE: usize = 64 * 1024 * 1024;
+/// Largest body of a response without record batches: the metadata of 200,000 partitions. See [`MAX_REQUEST_MESSAGE`].
+pub const MAX_RESPONSE_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// Most array elements (topics, partitions, aborted transactions, ...) in one Produce or Fetch message, all arrays
 /// counted together.

@@ -1,5 +1,7 @@
 //! Requests and responses without record batches: one module per API, with `Request` and `Response`, and in its modules
 //! `request` and `response` the structs that these are made of (they can have the same names in both).
+//! Strings and bytes in them are slices of the frame: who keeps one keeps the frame in memory, so what outlives the
+//! request is copied out.
 //!
 //! [`Message`] ties them to the functions here, which read and write whole frames. Produce and Fetch have modules of their
 //! own, [`produce`](crate::produce) and [`fetch`](crate::fetch).
@@ -14,7 +16,7 @@ use crate::limits::{MAX_REQUEST_MESSAGE, MAX_RESPONSE_MESSAGE};
 use crate::{ApiKey, WireError};
 
 /// A top-level struct of a request or response. Implemented here for the codec's structs and nowhere else.
-pub trait Message: sealed::Schema + Sized {
+pub trait Message: sealed::Schema + std::fmt::Debug + Clone + Default + PartialEq {
     /// The API that it belongs to.
     const API: ApiKey;
     /// Its name in Kafka's schemas.

@@ -420,3 +420,118 @@ impl Writer {
 fn too_large(field: &'static str, length: usize, limit: usize) -> WireError {
     WireError::TooLarge { field, length, limit }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compact(bytes: &'static [u8]) -> Reader {
+        Reader::new(Bytes::from_static(bytes), Encoding::Compact)
+    }
+
+    fn fixed(bytes: &'static [u8]) -> Reader {
+        Reader::new(Bytes::from_static(bytes), Encoding::Fixed)
+    }
+
+    #[test]
+    fn varints_round_trip_and_stop_after_five_bytes() {
+        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 0x0fff_ffff, 0x1000_0000, u32::MAX] {
+            let mut writer = Writer::frame(Encoding::Compact);
+            writer.varint(value);
+            let frame = writer.finish_whole().expect("short");
+            let mut reader = Reader::new(frame.slice(frame::PREFIX..), Encoding::Compact);
+            assert_eq!(reader.varint("value"), Ok(value));
+            assert_eq!(reader.finish("value"), Ok(()));
+        }
+        let bad = Err(WireError::BadVarint { field: "value", position: 0 });
+        assert_eq!(compact(&[0xff, 0xff, 0xff, 0xff, 0x10]).varint("value"), bad);
+        assert_eq!(compact(&[0x80; 6]).varint("value"), bad);
+    }
+
+    #[test]
+    fn a_hostile_count_is_refused_before_the_first_element() {
+        let announced = [
+            (fixed(&[0x7f, 0xff, 0xff, 0xff, 0]), i32::MAX as usize),
+            (compact(&[0x80, 0x80, 0x80, 0x80, 0x08, 0]), i32::MAX as usize),
+            (fixed(&[0, 0, 0, 2, 0]), 2),
+        ];
+        for (mut reader, needed) in announced {
+            let read =
+                reader.elements("all", |_| -> Result<(), WireError> { panic!("no element") });
+            assert_eq!(
+                read,
+                Err(WireError::Truncated { field: "all", position: 0, needed, left: 1 })
+            );
+        }
+        let length = i64::from(u32::MAX) - 1;
+        assert_eq!(
+            compact(&[0xff, 0xff, 0xff, 0xff, 0x0f]).nullable_bytes("records"),
+            Err(WireError::BadLength { field: "records", position: 0, length })
+        );
+        assert_eq!(
+            fixed(&[0xff, 0xff, 0xff, 0xfe]).nullable_bytes("records"),
+            Err(WireError::BadLength { field: "records", position: 0, length: -2 })
+        );
+    }
+
+    #[test]
+    fn elements_are_counted_over_all_nested_arrays() {
+        // Arrays of as many elements as are allowed in all, twice.
+        let count = i32::try_from(MAX_ELEMENTS).expect("fits").to_be_bytes();
+        let mut bytes = BytesMut::new();
+        for _ in 0..2 {
+            bytes.put_slice(&count);
+            bytes.put_bytes(0, MAX_ELEMENTS);
+        }
+        let mut reader = Reader::new(bytes.freeze(), Encoding::Fixed);
+        let mut read = || reader.elements("all", |reader| reader.i8("one")).map(|all| all.len());
+        assert_eq!(read(), Ok(MAX_ELEMENTS));
+        let too_large =
+            WireError::TooLarge { field: "all", length: MAX_ELEMENTS, limit: MAX_ELEMENTS };
+        assert_eq!(read(), Err(too_large));
+    }
+
+    #[test]
+    fn null_is_an_error_where_the_schema_has_none() {
+        let null = |position| WireError::BadLength { field: "name", position, length: -1 };
+        assert_eq!(fixed(&[0xff, 0xff]).string("name"), Err(null(0)));
+        assert_eq!(compact(&[0]).string("name"), Err(null(0)));
+        assert_eq!(compact(&[0]).elements("name", |reader| reader.i8("one")), Err(null(0)));
+        assert_eq!(compact(&[0]).nullable_string("name"), Ok(None));
+    }
+
+    #[test]
+    fn strings_are_utf8() {
+        let bad = WireError::BadUtf8 { field: "name", position: 0 };
+        assert_eq!(compact(&[3, 0xc3, 0x28]).string("name"), Err(bad));
+    }
+
+    #[test]
+    fn tagged_fields_ascend_and_are_read_wholly() {
+        let one = |tag: u32, reader: &mut Reader| match tag {
+            1 => reader.i8("one").map(|_| Tag::Read),
+            _ => Ok(Tag::Unknown),
+        };
+        assert_eq!(compact(&[2, 1, 1, 7, 9, 2, 0, 0]).tags(one), Ok(()));
+        assert_eq!(
+            compact(&[2, 2, 0, 2, 0]).tags(one),
+            Err(WireError::TagOrder { tag: 2, position: 3 })
+        );
+        let trailing = WireError::Trailing { field: "tagged field", position: 4, left: 1 };
+        assert_eq!(compact(&[1, 1, 2, 7, 7]).tags(one), Err(trailing));
+        let cut = WireError::Truncated { field: "tagged field", position: 3, needed: 9, left: 1 };
+        assert_eq!(compact(&[1, 1, 9, 7]).tags(one), Err(cut));
+    }
+
+    #[test]
+    fn segments_keep_order_and_leave_out_nothing() {
+        let mut writer = Writer::frame(Encoding::Fixed);
+        writer.splice(Some(&Bytes::from_static(b"ab")), "first").expect("short");
+        writer.splice(Some(&Bytes::new()), "empty").expect("short");
+        writer.splice(None, "null").expect("short");
+        writer.splice(Some(&Bytes::from_static(b"c")), "last").expect("short");
+        let segments = writer.finish().expect("short");
+        assert_eq!(segments.len(), 4);
+        assert_eq!(segments.concat(), b"\0\0\0\x13\0\0\0\x02ab\0\0\0\0\xff\xff\xff\xff\0\0\0\x01c");
+    }
+}
