@@ -13,14 +13,12 @@ mod response;
 pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
 pub use response::{AbortedTransaction, FetchResponse, FetchedPartition, FetchedTopic};
 
-use crate::primitive::{Reader, Writer};
-use crate::{ApiKey, KafkaString, Uuid, VersionRange, WireError};
+pub use crate::leader::CurrentLeader;
+pub use crate::topic::TOPIC_IDS;
+use crate::{ApiKey, VersionRange, WireError};
 
 /// The versions that are decoded and encoded.
 pub const VERSIONS: VersionRange = VersionRange::new(4, 18);
-
-/// First version with topic ids instead of names.
-pub const TOPIC_IDS: i16 = 13;
 
 const LOG_START_OFFSET: i16 = 5;
 const SESSIONS: i16 = 7;
@@ -31,24 +29,4 @@ fn known(version: i16) -> Result<i16, WireError> {
         return Ok(version);
     }
     Err(WireError::UnsupportedVersion { api: ApiKey::FETCH, version })
-}
-
-fn encode_topic(
-    version: i16,
-    name: &KafkaString,
-    topic_id: Uuid,
-    writer: &mut Writer,
-) -> Result<(), WireError> {
-    if version < TOPIC_IDS {
-        return writer.string(name, "topic");
-    }
-    writer.uuid(topic_id);
-    Ok(())
-}
-
-fn decode_topic(version: i16, reader: &mut Reader) -> Result<(KafkaString, Uuid), WireError> {
-    if version < TOPIC_IDS {
-        return Ok((reader.string("topic")?, Uuid::ZERO));
-    }
-    Ok((KafkaString::default(), reader.uuid("topic id")?))
 }

@@ -20,10 +20,12 @@ mod error_code;
 pub mod fetch;
 pub mod frame;
 pub mod header;
+mod leader;
 pub mod limits;
 pub mod message;
 mod primitive;
 pub mod produce;
+mod topic;
 pub mod uuid;
 
 pub use api::{ApiKey, VersionRange, negotiate};
@@ -31,4 +33,5 @@ pub use error::WireError;
 pub use error_code::ErrorCode;
 pub use header::RequestHeader;
 pub use kacrab_protocol::KafkaString;
+pub use leader::CurrentLeader;
 pub use uuid::Uuid;

@@ -3,6 +3,10 @@
 /// Largest request frame: what Kafka's `socket.request.max.bytes` is by default.
 pub const MAX_REQUEST: usize = 100 * 1024 * 1024;
 
+/// Largest response frame unless the client is configured otherwise: twice the 50 MiB that a fetch asks for by default,
+/// so that one oversized first batch still fits.
+pub const MAX_RESPONSE: usize = 100 * 1024 * 1024;
+
 /// Largest body of a request without record batches: the commits of 1,000 partitions with full metadata.
 ///
 /// It is held shorter than a frame because the schema codec turns such a body into structs several times its size: an
@@ -20,4 +24,5 @@ pub const MAX_ELEMENTS: usize = 1 << 20;
 pub(crate) const MAX_RESERVED: usize = 1024;
 
 const _: () = assert!(MAX_REQUEST_MESSAGE <= MAX_REQUEST);
+const _: () = assert!(MAX_RESPONSE_MESSAGE <= MAX_RESPONSE);
 const _: () = assert!(MAX_RESERVED <= MAX_ELEMENTS);

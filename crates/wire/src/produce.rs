@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use crate::header::{self, RequestHeader};
 use crate::primitive::{Encoding, Reader, Tag, Writer};
-use crate::{ApiKey, ErrorCode, KafkaString, Uuid, VersionRange, WireError};
+use crate::{ApiKey, ErrorCode, KafkaString, Uuid, VersionRange, WireError, topic};
+
+pub use crate::leader::CurrentLeader;
+pub use crate::topic::TOPIC_IDS;
 
 /// The versions that are decoded and encoded.
 pub const VERSIONS: VersionRange = VersionRange::new(3, 13);
-
-/// First version with topic ids instead of names.
-pub const TOPIC_IDS: i16 = 13;
 
 const RECORD_ERRORS: i16 = 8;
 const CURRENT_LEADER: i16 = 10;
@@ -127,35 +127,6 @@ pub struct RecordError {
     pub message: Option<KafkaString>,
 }
 
-/// The leader of a partition and its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CurrentLeader {
-    /// The broker's id.
-    pub id: i32,
-    /// The leader epoch.
-    pub epoch: i32,
-}
-
-impl CurrentLeader {
-    const UNKNOWN: Self = Self { id: -1, epoch: -1 };
-    /// Bytes of it as a tagged field: two integers and an empty section of tagged fields.
-    const TAGGED_LENGTH: u32 = 4 + 4 + 1;
-
-    pub(crate) fn decode(reader: &mut Reader) -> Result<Option<Self>, WireError> {
-        let leader = Self { id: reader.i32("leader id")?, epoch: reader.i32("leader epoch")? };
-        reader.no_tags()?;
-        Ok(Some(leader).filter(|leader| *leader != Self::UNKNOWN))
-    }
-
-    pub(crate) fn encode(self, tag: u32, writer: &mut Writer) {
-        writer.tag(tag, Self::TAGGED_LENGTH, |writer| {
-            writer.i32(self.id);
-            writer.i32(self.epoch);
-            writer.no_tags();
-        });
-    }
-}
-
 impl ProduceRequest {
     /// The frame of the request as segments in order, for a vectored write; the first starts with the length of all.
     ///
@@ -194,7 +165,7 @@ impl ProduceRequest {
 
 impl TopicProduce {
     fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), WireError> {
-        encode_topic(version, &self.name, self.topic_id, writer)?;
+        topic::encode(version, &self.name, self.topic_id, writer)?;
         writer.elements(&self.partitions, "partitions", |writer, partition| {
             writer.i32(partition.index);
             writer.splice(partition.records.as_ref(), "records")?;
@@ -206,7 +177,7 @@ impl TopicProduce {
     }
 
     fn decode(version: i16, reader: &mut Reader) -> Result<Self, WireError> {
-        let (name, topic_id) = decode_topic(version, reader)?;
+        let (name, topic_id) = topic::decode(version, reader)?;
         let partitions = reader.elements("partitions", |reader| {
             let partition = PartitionProduce {
                 index: reader.i32("partition")?,
@@ -253,7 +224,7 @@ impl ProduceResponse {
 
 impl TopicProduced {
     fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), WireError> {
-        encode_topic(version, &self.name, self.topic_id, writer)?;
+        topic::encode(version, &self.name, self.topic_id, writer)?;
         writer.elements(&self.partitions, "partitions", |writer, partition| {
             partition.encode(version, writer)
         })?;
@@ -262,7 +233,7 @@ impl TopicProduced {
     }
 
     fn decode(version: i16, reader: &mut Reader) -> Result<Self, WireError> {
-        let (name, topic_id) = decode_topic(version, reader)?;
+        let (name, topic_id) = topic::decode(version, reader)?;
         let partitions =
             reader.elements("partitions", |reader| PartitionProduced::decode(version, reader))?;
         reader.no_tags()?;
@@ -334,24 +305,4 @@ fn known(version: i16) -> Result<i16, WireError> {
         return Ok(version);
     }
     Err(WireError::UnsupportedVersion { api: ApiKey::PRODUCE, version })
-}
-
-fn encode_topic(
-    version: i16,
-    name: &KafkaString,
-    topic_id: Uuid,
-    writer: &mut Writer,
-) -> Result<(), WireError> {
-    if version < TOPIC_IDS {
-        return writer.string(name, "topic");
-    }
-    writer.uuid(topic_id);
-    Ok(())
-}
-
-fn decode_topic(version: i16, reader: &mut Reader) -> Result<(KafkaString, Uuid), WireError> {
-    if version < TOPIC_IDS {
-        return Ok((reader.string("topic")?, Uuid::ZERO));
-    }
-    Ok((KafkaString::default(), reader.uuid("topic id")?))
 }

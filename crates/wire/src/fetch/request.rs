@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{LOG_START_OFFSET, RACK, SESSIONS, decode_topic, encode_topic, known};
+use super::{LOG_START_OFFSET, RACK, SESSIONS, known};
 use crate::header::RequestHeader;
 use crate::primitive::{Encoding, Reader, Tag, Writer};
-use crate::{ApiKey, KafkaString, Uuid, WireError};
+use crate::{ApiKey, KafkaString, Uuid, WireError, topic};
 
 const LEADER_EPOCH: i16 = 9;
 const LAST_FETCHED_EPOCH: i16 = 12;
@@ -203,7 +203,7 @@ impl FetchRequest {
 
 impl FetchTopic {
     fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), WireError> {
-        encode_topic(version, &self.name, self.topic_id, writer)?;
+        topic::encode(version, &self.name, self.topic_id, writer)?;
         writer.elements(&self.partitions, "partitions", |writer, partition| {
             partition.encode(version, writer);
             Ok(())
@@ -213,7 +213,7 @@ impl FetchTopic {
     }
 
     fn decode(version: i16, reader: &mut Reader) -> Result<Self, WireError> {
-        let (name, topic_id) = decode_topic(version, reader)?;
+        let (name, topic_id) = topic::decode(version, reader)?;
         let partitions =
             reader.elements("partitions", |reader| FetchPartition::decode(version, reader))?;
         reader.no_tags()?;
@@ -258,7 +258,7 @@ impl FetchPartition {
 
 impl ForgottenTopic {
     fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), WireError> {
-        encode_topic(version, &self.name, self.topic_id, writer)?;
+        topic::encode(version, &self.name, self.topic_id, writer)?;
         writer.elements(&self.partitions, "forgotten partitions", |writer, index| {
             writer.i32(*index);
             Ok(())
@@ -268,7 +268,7 @@ impl ForgottenTopic {
     }
 
     fn decode(version: i16, reader: &mut Reader) -> Result<Self, WireError> {
-        let (name, topic_id) = decode_topic(version, reader)?;
+        let (name, topic_id) = topic::decode(version, reader)?;
         let partitions =
             reader.elements("forgotten partitions", |reader| reader.i32("forgotten partition"))?;
         reader.no_tags()?;

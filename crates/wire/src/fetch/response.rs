@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{LOG_START_OFFSET, RACK, SESSIONS, decode_topic, encode_topic, known};
+use super::{CurrentLeader, LOG_START_OFFSET, RACK, SESSIONS, known};
 use crate::header;
 use crate::primitive::{Reader, Tag, Writer};
-use crate::produce::CurrentLeader;
-use crate::{ApiKey, ErrorCode, KafkaString, Uuid, WireError};
+use crate::{ApiKey, ErrorCode, KafkaString, Uuid, WireError, topic};
 
 const CURRENT_LEADER: i16 = 12;
 const CURRENT_LEADER_TAG: u32 = 1;
@@ -125,7 +124,7 @@ impl FetchResponse {
 
 impl FetchedTopic {
     fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), WireError> {
-        encode_topic(version, &self.name, self.topic_id, writer)?;
+        topic::encode(version, &self.name, self.topic_id, writer)?;
         writer.elements(&self.partitions, "partitions", |writer, partition| {
             partition.encode(version, writer)
         })?;
@@ -134,7 +133,7 @@ impl FetchedTopic {
     }
 
     fn decode(version: i16, reader: &mut Reader) -> Result<Self, WireError> {
-        let (name, topic_id) = decode_topic(version, reader)?;
+        let (name, topic_id) = topic::decode(version, reader)?;
         let partitions =
             reader.elements("partitions", |reader| FetchedPartition::decode(version, reader))?;
         reader.no_tags()?;
