@@ -19,7 +19,10 @@ pub(crate) fn java() -> Result<(), Failure> {
     if java_version().is_some_and(|version| version >= OLDEST_JAVA) {
         return Ok(());
     }
-    install(&["openjdk-17-jre-headless"], "Java 17 or later (`java` on the PATH)")?;
+    let what = "Java 17 or later (`java` on the PATH)";
+    // Distributions drop 17 in time; what they have instead is newer.
+    install(&["openjdk-17-jre-headless"], what)
+        .or_else(|_| install(&["default-jre-headless"], what))?;
     match java_version() {
         Some(version) if version >= OLDEST_JAVA => Ok(()),
         Some(version) => Err(Failure::new(format!(

@@ -28,7 +28,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -58,7 +58,11 @@ const PARTS: [Part; 17] = [
         about: "the simulation's canary is caught",
         run: simulation::sabotage,
     },
-    Part { name: "kafka", about: "Apache Kafka starts", run: |stage| stage.kafka().map(drop) },
+    Part {
+        name: "kafka",
+        about: "one Apache Kafka starts, for the parts that need it",
+        run: |stage| stage.kafka().map(drop),
+    },
     Part {
         name: "e2e",
         about: "the same tests on the embedded broker and on Kafka",
@@ -74,6 +78,11 @@ const PARTS: [Part; 17] = [
         name: "demo-sabotage",
         about: "losses, repeats and swaps are counted",
         run: demo::sabotages,
+    },
+    Part {
+        name: "python",
+        about: "PyPI packages for the recomputation, in an environment of their own",
+        run: |stage| stage.python().map(drop),
     },
     Part {
         name: "recompute",

@@ -93,6 +93,11 @@ impl Tree {
             .filter(|source| FOLDERS.iter().any(|folder| source.path().starts_with(folder)))
     }
 
+    /// Those that a person wrote; a generator has its own style.
+    fn written(&self) -> impl Iterator<Item = &Source> {
+        self.members().filter(|source| !source.path().to_string_lossy().ends_with("_generated.rs"))
+    }
+
     /// `crates/NAME/src` of every crate but the binary's.
     fn libraries(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().filter(|source| {

@@ -21,15 +21,14 @@ pub(super) fn folder(workspace: &Workspace) -> Result<PathBuf, Failure> {
     host::maven()?;
     eprintln!("fetching Apache Kafka {VERSION} (54 MB) ...");
     let partial = workspace.fresh_folder(format!("kafka/libs-{VERSION}.{}", std::process::id()))?;
-    copy(&workspace.path(POM), &partial)?;
-    if let Err(error) = std::fs::rename(&partial, &jars) {
+    let moved = copy(&workspace.path(POM), &partial).and_then(|()| {
+        std::fs::rename(&partial, &jars).context(|| format!("make {}", jars.display()))
+    });
+    if moved.is_err() {
         let _ = std::fs::remove_dir_all(&partial);
-        // Another run may have been quicker.
-        if !jars.is_dir() {
-            return Err(Failure::new(format!("make {}: {error}", jars.display())));
-        }
     }
-    Ok(jars)
+    // Another run may have been quicker.
+    if jars.is_dir() { Ok(jars) } else { moved.map(|()| jars) }
 }
 
 fn copy(pom: &Path, folder: &Path) -> Result<(), Failure> {

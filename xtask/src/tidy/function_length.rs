@@ -7,7 +7,7 @@ const LIMIT: usize = 70;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in tree.members() {
+    for source in tree.written() {
         for at in word_positions(source.code(), "fn") {
             if let Some(lines) = body_lines(source, at).filter(|&lines| lines > LIMIT) {
                 let what =

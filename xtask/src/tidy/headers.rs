@@ -3,7 +3,7 @@
 use super::{Finding, Tree};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    tree.members()
+    tree.written()
         .filter(|source| !source.text().starts_with("//! "))
         .map(|source| Finding::new(source.path(), 1, "starts without a `//!` header"))
         .collect()
@@ -18,6 +18,7 @@ mod tests {
         let tree = Tree::of(&[
             ("crates/a/src/lib.rs", "//! A.\n"),
             ("crates/a/src/b.rs", "use c;\n//! late\n"),
+            ("crates/a/src/schema_generated.rs", ""),
             ("build.rs", ""),
         ]);
         let found = check(&tree);
