@@ -9,8 +9,9 @@ pub const MAX_RESPONSE: usize = 100 * 1024 * 1024;
 
 /// Largest body of a request without record batches: the commits of 1,000 partitions with full metadata.
 ///
-/// It is held shorter than a frame because the schema codec turns such a body into structs several times its size: an
-/// announced count makes it reserve up to 40 bytes for every byte that is left.
+/// It is held shorter than a frame because the schema codec turns such a body into structs: an empty string is one byte on
+/// the wire and 32 in a vector that grows by doubling, and an announced count of tagged fields reserves 40 bytes for every
+/// byte that is left. A hostile body can so cost about a hundred times its length until it is refused.
 pub const MAX_REQUEST_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Largest body of a response without record batches: the metadata of 200,000 partitions. See [`MAX_REQUEST_MESSAGE`].
