@@ -252,3 +252,61 @@ fn field_len(field: Option<&[u8]>) -> usize {
 fn wire_len(field: Option<&[u8]>) -> i64 {
     field.map_or(-1, |bytes| bytes.len() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::NO_PRODUCER_ID;
+
+    #[test]
+    fn an_uncompressed_batch_is_handed_out_where_it_was_built() {
+        let mut builder = BatchBuilder::with_capacity(Compression::None, 1 << 16);
+        builder.append(0, Some(b"key"), Some(&[7; 1000]), &[]).unwrap();
+        let built = builder.buffer.as_ptr();
+        let len = builder.len();
+        let batch = builder.seal(1, 1, 1, &mut Compressor::new()).unwrap();
+        assert_eq!((batch.as_ptr(), batch.len()), (built, len));
+        assert!(builder.is_empty());
+        assert_eq!(builder.len(), HEADER_LEN);
+    }
+
+    #[test]
+    fn an_empty_batch_is_not_sealed() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let (mut compressor, mut out) = (Compressor::new(), Vec::new());
+        let sealed = builder.seal(NO_PRODUCER_ID, -1, -1, &mut compressor);
+        assert_eq!(sealed.unwrap_err(), RecordError::BatchEmpty);
+        let finished = builder.finish(NO_PRODUCER_ID, -1, -1, &mut compressor, &mut out);
+        assert_eq!(finished, Err(RecordError::BatchEmpty));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn finish_appends_and_keeps_the_buffer() {
+        let mut builder = BatchBuilder::new(Compression::Lz4);
+        let (mut compressor, mut out) = (Compressor::new(), b"before".to_vec());
+        builder.append(0, None, Some(&[7; 1000]), &[]).unwrap();
+        let buffer = builder.buffer.as_ptr();
+        builder.finish(1, 1, 1, &mut compressor, &mut out).unwrap();
+        let first = out.len();
+        builder.append(3, None, Some(b"second"), &[]).unwrap();
+        assert_eq!(builder.buffer.as_ptr(), buffer);
+        builder.finish(1, 1, 2, &mut compressor, &mut out).unwrap();
+        assert_eq!(&out[..6], b"before");
+        let header = BatchHeader::parse(&out[first..]).unwrap();
+        assert_eq!((header.base_timestamp, header.base_sequence, header.record_count), (3, 2, 1));
+        assert_eq!(header.total_len(), out.len() - first);
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_leaves_the_batch_as_it_was() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, None, Some(b"first"), &[]).unwrap();
+        let before = builder.len();
+        let name = "n".repeat(1 << 20);
+        let header = Header { key: &name, value: None };
+        let error = builder.append(0, None, None, &vec![header; 1025]).unwrap_err();
+        assert!(matches!(error, RecordError::BatchFull { batch, .. } if batch == before));
+        assert_eq!((builder.len(), builder.record_count()), (before, 1));
+    }
+}

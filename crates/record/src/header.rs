@@ -263,3 +263,100 @@ fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&field);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{BatchBuilder, Compression, Compressor, RawBatch};
+
+    fn batch() -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(5, None, Some(b"one"), &[]).unwrap();
+        builder.append(9, None, Some(b"two"), &[]).unwrap();
+        let mut out = Vec::new();
+        builder.finish(-1, -1, -1, &mut Compressor::new(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_broker_gives_a_place_and_the_crc_holds() {
+        let mut bytes = batch();
+        let sent = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!((sent.base_offset, sent.partition_leader_epoch), (0, NO_LEADER_EPOCH));
+        set_base_offset(&mut bytes, 41);
+        set_partition_leader_epoch(&mut bytes, 7);
+        let raw = RawBatch::parse(&bytes).unwrap();
+        let taken = BatchHeader { base_offset: 41, partition_leader_epoch: 7, ..sent };
+        assert_eq!(raw.header, taken);
+        assert_eq!(raw.header.last_offset(), 42);
+        assert_eq!(raw.verify_crc(), Ok(()));
+    }
+
+    #[test]
+    fn a_producer_gives_another_sequence_and_the_crc_follows() {
+        let mut bytes = batch();
+        let before = BatchHeader::parse(&bytes).unwrap();
+        set_producer(&mut bytes, 1 << 40, 12, 99);
+        let raw = RawBatch::parse(&bytes).unwrap();
+        let BatchHeader { producer_id, producer_epoch, base_sequence, crc, .. } = raw.header;
+        assert_eq!((producer_id, producer_epoch, base_sequence), (1 << 40, 12, 99));
+        assert_ne!(crc, before.crc);
+        assert_eq!(raw.verify_crc(), Ok(()));
+        set_producer(&mut bytes, -1, -1, -1);
+        assert_eq!(BatchHeader::parse(&bytes), Ok(before));
+    }
+
+    #[test]
+    fn attributes_are_bits() {
+        let of = |bits| Attributes::from_bits(bits).unwrap();
+        let flags = |bits| {
+            let attributes = of(bits);
+            (
+                attributes.timestamp_type_log_append(),
+                attributes.is_transactional(),
+                attributes.is_control(),
+            )
+        };
+        assert_eq!(flags(0), (false, false, false));
+        assert_eq!(flags(1 << 3), (true, false, false));
+        assert_eq!(flags(1 << 4), (false, true, false));
+        assert_eq!(flags(1 << 5), (false, false, true));
+        let codecs = [0, 1, 2, 3, 4].map(|bits| of(bits).compression().name());
+        assert_eq!(codecs, ["none", "gzip", "snappy", "lz4", "zstd"]);
+        assert_eq!([5, 6, 7].map(Attributes::from_bits), [Err(5), Err(6), Err(7)]);
+        assert_eq!(of(0x7ff8).bits(), 0x7ff8);
+    }
+
+    #[test]
+    fn append_time_stands_for_every_record() {
+        let mut bytes = batch();
+        let times = |bytes: &[u8]| {
+            let raw = RawBatch::parse(bytes).unwrap();
+            crate::records(raw.body(), &raw.header)
+                .map(|r| r.unwrap().timestamp)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(times(&bytes), [5, 9]);
+        put(&mut bytes, ATTRIBUTES, (1i16 << 3).to_be_bytes());
+        put(&mut bytes, MAX_TIMESTAMP, 1234i64.to_be_bytes());
+        assert_eq!(times(&bytes), [1234, 1234]);
+    }
+
+    proptest! {
+        #[test]
+        fn encode_is_the_inverse_of_parse(bytes: [u8; 32], rest: [u8; HEADER_LEN - 32]) {
+            let mut bytes = [bytes.as_slice(), rest.as_slice()].concat();
+            put(&mut bytes, MAGIC_AT, MAGIC.to_be_bytes());
+            bytes[0] &= 0x3f;
+            bytes[8] &= 0x7f;
+            bytes[22] &= !0b100;
+            bytes[23] &= 0x7f;
+            put(&mut bytes, RECORD_COUNT, [0; 4]);
+            let header = BatchHeader::parse(&bytes);
+            prop_assume!(header.is_ok());
+            prop_assert_eq!(header.unwrap().encode().to_vec(), bytes);
+        }
+    }
+}

@@ -176,8 +176,10 @@ impl Origin {
     ) -> Result<(Record<'a>, i32), RecordFault> {
         cursor.skip_byte()?;
         let timestamp_delta = cursor.varlong()?;
+        let before_delta = *cursor;
         let delta = cursor.varint()?;
         if delta < lowest || delta > self.last_offset_delta {
+            *cursor = before_delta;
             let highest = self.last_offset_delta;
             return Err(RecordFault::OffsetDelta { delta, lowest, highest });
         }

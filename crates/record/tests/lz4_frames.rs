@@ -1,0 +1,154 @@
+//! LZ4 frames in all the ways that Kafka clients write them.
+
+use std::io::Write;
+
+use lz4::liblz4::BlockChecksum;
+use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
+use onrush_record::header::set_producer;
+use onrush_record::{
+    BatchBuilder, Compression, Compressor, Decompressor, HEADER_LEN, RawBatch, RecordError,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const LIMIT: usize = 8 << 20;
+
+#[derive(Debug, Clone)]
+struct Style {
+    linked: bool,
+    block: usize,
+    content_checksum: bool,
+    block_checksum: bool,
+    content_size: bool,
+}
+
+fn style() -> impl Strategy<Value = Style> {
+    (any::<bool>(), 0..4usize, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(linked, block, content_checksum, block_checksum, content_size)| Style {
+            linked,
+            block,
+            content_checksum,
+            block_checksum,
+            content_size,
+        },
+    )
+}
+
+fn frame(content: &[u8], style: &Style) -> Vec<u8> {
+    let sizes = [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB];
+    let mut builder = EncoderBuilder::new();
+    builder
+        .block_mode(if style.linked { BlockMode::Linked } else { BlockMode::Independent })
+        .block_size(sizes[style.block].clone())
+        .checksum(if style.content_checksum {
+            ContentChecksum::ChecksumEnabled
+        } else {
+            ContentChecksum::NoChecksum
+        })
+        .block_checksum(if style.block_checksum {
+            BlockChecksum::BlockChecksumEnabled
+        } else {
+            BlockChecksum::NoBlockChecksum
+        });
+    if style.content_size {
+        builder.content_size(content.len() as u64);
+    }
+    let mut encoder = builder.build(Vec::new()).unwrap();
+    encoder.write_all(content).unwrap();
+    let (frame, result) = encoder.finish();
+    result.unwrap();
+    frame
+}
+
+/// A batch around these bytes; what they decompress to need not be records.
+fn batch(body: &[u8]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    builder.append(0, None, None, &[]).unwrap();
+    let mut bytes = Vec::new();
+    builder.finish(1, 2, 3, &mut Compressor::new(), &mut bytes).unwrap();
+    bytes.truncate(HEADER_LEN);
+    bytes.extend_from_slice(body);
+    let length = bytes.len() as i32 - 12;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    set_producer(&mut bytes, 1, 2, 3);
+    bytes
+}
+
+fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, RecordError> {
+    let bytes = batch(body);
+    let raw = RawBatch::parse(&bytes)?;
+    let mut out = Vec::new();
+    let result = Decompressor::new(limit).payload(&raw, &mut out);
+    assert!(out.capacity() <= limit);
+    result.map(|_| out)
+}
+
+/// Text of few letters: matches of every length and distance.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    vec((vec(b'a'..b'e', 1..12), 1..900usize), 0..40)
+        .prop_map(|runs| runs.into_iter().flat_map(|(word, times)| word.repeat(times)).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn every_style_is_read(frames in vec((content(), style()), 1..4)) {
+        let body: Vec<u8> =
+            frames.iter().flat_map(|(content, style)| frame(content, style)).collect();
+        let expected: Vec<u8> = frames.iter().flat_map(|(content, _)| content.clone()).collect();
+        prop_assume!(expected.len() <= LIMIT);
+        prop_assert!(decompress(&body, LIMIT).unwrap() == expected);
+        if let Some(less) = expected.len().checked_sub(1) {
+            let error = decompress(&body, less).unwrap_err();
+            prop_assert!(matches!(error, RecordError::TooLarge { .. }), "{}", error);
+        }
+    }
+
+    #[test]
+    fn corrupt_frames_do_no_harm(
+        content in content(),
+        style in style(),
+        at: prop::sample::Index,
+        flip in 1..=u8::MAX,
+    ) {
+        let mut body = frame(&content, &style);
+        let at = at.index(body.len());
+        body[at] ^= flip;
+        let _ = decompress(&body, LIMIT);
+        let _ = decompress(&body[..at], LIMIT);
+    }
+}
+
+#[test]
+fn blocks_refer_back_to_earlier_ones() {
+    let style = Style {
+        linked: true,
+        block: 0,
+        content_checksum: true,
+        block_checksum: false,
+        content_size: false,
+    };
+    let word: Vec<u8> =
+        (0..40_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content = word.repeat(8);
+    let body = frame(&content, &style);
+    assert!(body.len() < 2 * word.len(), "the blocks are not linked");
+    assert!(decompress(&body, LIMIT).unwrap() == content);
+}
+
+#[test]
+fn a_wrong_content_size_is_refused() {
+    let style = Style {
+        linked: false,
+        block: 0,
+        content_checksum: false,
+        block_checksum: false,
+        content_size: true,
+    };
+    let short = frame(b"four", &style);
+    let long = frame(b"five!", &style);
+    // The header of one frame and the blocks of the other.
+    let mixed = [&short[..15], &long[15..]].concat();
+    assert!(matches!(decompress(&mixed, LIMIT), Err(RecordError::Compressed { .. })));
+}
