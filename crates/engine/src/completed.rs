@@ -1,0 +1,535 @@
+//! What finished above the committed offset, as it travels in the commit's metadata.
+//!
+//! The metadata is base64 (no padding) of:
+//!
+//! ```text
+//! version u8 = 1 | check u32 (of the commit offset and all that follows) | chunks
+//! chunk:  0 full   count varint             `count` chunks in which everything is done
+//!         1 empty  count varint             `count` chunks in which nothing is done
+//!         2 bitmap 512 bytes                bit n of byte n / 8: offset n of the chunk is done
+//!         3 runs   n varint, n x (done varint, open varint)      the rest of the chunk is done
+//! ```
+//!
+//! A chunk is 4,096 offsets whose first is a multiple of 4,096, so that a commit that moves forward moves no chunk. The
+//! first chunk is the one of the commit offset; what is below that counts as done. Everything above the last chunk is
+//! open.
+//!
+//! The size is bounded by the open offsets alone ([`chunk_bound`]): a chunk with `z` of them costs at most
+//! `6 + min(512, 3 z)` bytes, whichever of them finish first, and the rest [`FIXED_BOUND`]. Admission relies on it.
+//!
+//! Metadata that this version did not write, or that was written for another offset, means that nothing above is done.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+/// Offsets per chunk.
+pub const CHUNK_OFFSETS: i64 = 4_096;
+/// What Kafka's brokers accept by default (`offset.metadata.max.bytes`), in characters.
+pub const METADATA_LIMIT: usize = 4_096;
+/// Most offsets that the set reaches above the commit offset: a bound on memory here and when decoding.
+pub const SPAN_LIMIT: i64 = 1 << 23;
+/// Bytes that do not depend on the open offsets: version, check, and the open rest of the last chunk with the full chunks
+/// before it.
+pub const FIXED_BOUND: usize = 16;
+
+const VERSION: u8 = 1;
+const CHECK_LEN: usize = 4;
+const BITMAP_LEN: usize = 512;
+const FULL: u8 = 0;
+const EMPTY: u8 = 1;
+const BITMAP: u8 = 2;
+const RUNS: u8 = 3;
+
+const _: () = assert!(BITMAP_LEN as i64 * 8 == CHUNK_OFFSETS && SPAN_LIMIT % CHUNK_OFFSETS == 0);
+// The count of full chunks before a chunk fits two bytes of a varint: `chunk_bound` relies on it.
+const _: () = assert!(SPAN_LIMIT / CHUNK_OFFSETS < 1 << 14);
+
+/// Consecutive offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OffsetRun {
+    /// The lowest.
+    pub first: i64,
+    /// The highest, which is not below the first.
+    pub last: i64,
+}
+
+impl OffsetRun {
+    /// The offsets from `first` to `last`, both included.
+    pub const fn new(first: i64, last: i64) -> Self {
+        Self { first, last }
+    }
+
+    /// How many offsets.
+    pub const fn count(self) -> u64 {
+        (self.last - self.first + 1) as u64
+    }
+}
+
+/// The most bytes that a chunk with `open` open offsets takes, with the full chunks before it.
+pub const fn chunk_bound(open: u64) -> usize {
+    match open {
+        0 => 0,
+        1..=170 => 6 + 3 * open as usize,
+        _ => 6 + BITMAP_LEN,
+    }
+}
+
+/// Bytes that fit metadata of `limit` characters.
+pub const fn byte_limit(limit: usize) -> usize {
+    limit / 4 * 3
+}
+
+/// The offsets above a commit offset that are done: sorted runs with open offsets between them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompletedSet {
+    runs: Vec<OffsetRun>,
+}
+
+impl CompletedSet {
+    /// Nothing above is done.
+    pub const fn empty() -> Self {
+        Self { runs: Vec::new() }
+    }
+
+    /// Adds a run above all others; runs that touch become one.
+    ///
+    /// # Panics
+    /// In debug builds, if the run is not above the others.
+    pub fn push(&mut self, run: OffsetRun) {
+        match self.runs.last_mut() {
+            Some(last) if last.last + 1 == run.first => last.last = run.last,
+            last => {
+                debug_assert!(
+                    run.first <= run.last && last.is_none_or(|last| last.last < run.first)
+                );
+                self.runs.push(run);
+            }
+        }
+    }
+
+    /// The runs, lowest first.
+    pub fn runs(&self) -> &[OffsetRun] {
+        &self.runs
+    }
+
+    /// Whether nothing is done.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// One above the highest offset that is done.
+    pub fn end(&self) -> Option<i64> {
+        self.runs.last().map(|run| run.last + 1)
+    }
+
+    /// Metadata of at most `limit` characters for a commit of `offset`. What does not fit is left out from above: it will
+    /// be repeated, not lost. That is not needed while admission keeps to the bound.
+    pub fn encode(&self, offset: i64, limit: usize) -> String {
+        if self.runs.is_empty() {
+            return String::new();
+        }
+        let mut bytes = vec![VERSION, 0, 0, 0, 0];
+        self.encode_chunks(offset, byte_limit(limit), &mut bytes);
+        if bytes.len() == 1 + CHECK_LEN {
+            return String::new();
+        }
+        let check = check(offset, &bytes[1 + CHECK_LEN..]);
+        bytes[1..=CHECK_LEN].copy_from_slice(&check.to_be_bytes());
+        STANDARD_NO_PAD.encode(bytes)
+    }
+
+    fn encode_chunks(&self, offset: i64, limit: usize, out: &mut Vec<u8>) {
+        let mut full = 0;
+        let mut chunk = Chunk::new();
+        let mut runs = self.runs.iter().copied().peekable();
+        let (mut first, end) =
+            (offset - offset % CHUNK_OFFSETS, self.runs.last().map_or(offset, |run| run.last + 1));
+        chunk.set(0, offset - first);
+        while first < end {
+            while let Some(run) =
+                runs.peek().copied().filter(|run| run.first < first + CHUNK_OFFSETS)
+            {
+                chunk.set(
+                    run.first.max(first) - first,
+                    (run.last + 1).min(first + CHUNK_OFFSETS) - first,
+                );
+                if run.last >= first + CHUNK_OFFSETS {
+                    break;
+                }
+                runs.next();
+            }
+            if chunk.is_full() {
+                full += 1;
+            } else {
+                let before = out.len();
+                put_full(&mut full, out);
+                chunk.encode(out);
+                if out.len() > limit {
+                    out.truncate(before);
+                    return;
+                }
+            }
+            chunk = Chunk::new();
+            first += CHUNK_OFFSETS;
+        }
+        let before = out.len();
+        put_full(&mut full, out);
+        if out.len() > limit {
+            out.truncate(before);
+        }
+    }
+
+    /// The set that was committed with `offset`. Foreign, unknown or damaged metadata gives the empty set.
+    pub fn decode(offset: i64, metadata: &str) -> Self {
+        Self::read(offset, metadata).unwrap_or_default()
+    }
+
+    fn read(offset: i64, metadata: &str) -> Option<Self> {
+        if metadata.len() > METADATA_LIMIT || offset < 0 {
+            return None;
+        }
+        let bytes = STANDARD_NO_PAD.decode(metadata).ok()?;
+        let (&version, rest) = bytes.split_first()?;
+        let (stated, chunks) = rest.split_first_chunk::<CHECK_LEN>()?;
+        if version != VERSION || u32::from_be_bytes(*stated) != check(offset, chunks) {
+            return None;
+        }
+        let mut reader = Reader {
+            bytes: chunks,
+            first: offset - offset % CHUNK_OFFSETS,
+            offset,
+            set: Self::empty(),
+        };
+        while !reader.bytes.is_empty() {
+            reader.chunk()?;
+        }
+        Some(reader.set)
+    }
+}
+
+/// FNV-1a: it guards against metadata that was cut, edited or moved to another offset, not against malice.
+fn check(offset: i64, bytes: &[u8]) -> u32 {
+    let all = offset.to_be_bytes();
+    all.iter()
+        .chain(bytes)
+        .fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+fn put_full(count: &mut u64, out: &mut Vec<u8>) {
+    if *count > 0 {
+        out.push(FULL);
+        put_varint(*count, out);
+        *count = 0;
+    }
+}
+
+fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// The bits of one chunk on their way out.
+struct Chunk {
+    words: [u64; BITMAP_LEN / 8],
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self { words: [0; BITMAP_LEN / 8] }
+    }
+
+    /// Marks `[from, to)` as done.
+    fn set(&mut self, from: i64, to: i64) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let (low, high) = (from - at as i64 * 64, to - at as i64 * 64);
+            if low < 64 && high > 0 {
+                let above = u64::MAX.checked_shl(low.max(0) as u32).unwrap_or(0);
+                let below = u64::MAX >> (64 - high.min(64));
+                *word |= above & below;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.words.iter().all(|word| *word == u64::MAX)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// How many bits from `at` on are all done, or all open.
+    fn stretch(&self, at: i64, done: bool) -> i64 {
+        let mut end = at;
+        while end < CHUNK_OFFSETS {
+            let word = self.words[(end >> 6) as usize] ^ if done { u64::MAX } else { 0 };
+            let same = i64::from((word >> (end & 63)).trailing_zeros()).min(64 - (end & 63));
+            end += same;
+            if end & 63 != 0 || same == 0 {
+                break;
+            }
+        }
+        end - at
+    }
+
+    /// Writes the chunk as runs if they are shorter than the bitmap.
+    fn encode(&self, out: &mut Vec<u8>) {
+        if self.is_empty() {
+            out.extend([EMPTY, 1]);
+            return;
+        }
+        let (mut runs, mut count, mut at) = (Vec::new(), 0, 0);
+        while at < CHUNK_OFFSETS && runs.len() < BITMAP_LEN {
+            let done = self.stretch(at, true);
+            let open = self.stretch(at + done, false);
+            if open > 0 {
+                put_varint(done as u64, &mut runs);
+                put_varint(open as u64, &mut runs);
+                count += 1;
+            }
+            at += done + open;
+        }
+        if runs.len() < BITMAP_LEN {
+            out.push(RUNS);
+            put_varint(count, out);
+            out.extend(runs);
+        } else {
+            out.push(BITMAP);
+            self.words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+        }
+    }
+}
+
+/// Reads chunks; `None` as soon as something is not as it is written.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// First offset of the next chunk.
+    first: i64,
+    offset: i64,
+    set: CompletedSet,
+}
+
+impl Reader<'_> {
+    fn chunk(&mut self) -> Option<()> {
+        match self.byte()? {
+            FULL => {
+                let end = self.skip()?;
+                self.done(self.first, end);
+                self.first = end;
+            }
+            EMPTY => self.first = self.skip()?,
+            BITMAP => {
+                let (bits, rest) = self.bytes.split_first_chunk::<BITMAP_LEN>()?;
+                self.bytes = rest;
+                let end = self.end_of(1)?;
+                let done = |at: i64| bits[(at / 8) as usize] & (1 << (at % 8)) != 0;
+                (0..CHUNK_OFFSETS)
+                    .filter(|at| done(*at))
+                    .for_each(|at| self.done(self.first + at, self.first + at + 1));
+                self.first = end;
+            }
+            RUNS => {
+                let end = self.end_of(1)?;
+                for _ in 0..self.varint()? {
+                    let open = self.first.checked_add_unsigned(self.varint()?)?;
+                    let next = open.checked_add_unsigned(self.varint()?)?;
+                    if next > end {
+                        return None;
+                    }
+                    self.done(self.first, open);
+                    self.first = next;
+                }
+                self.done(self.first, end);
+                self.first = end;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Adds `[from, to)`, without what the commit offset covers.
+    fn done(&mut self, from: i64, to: i64) {
+        let from = from.max(self.offset);
+        if from < to {
+            self.set.push(OffsetRun::new(from, to - 1));
+        }
+    }
+
+    fn skip(&mut self) -> Option<i64> {
+        let count = self.varint()?;
+        self.end_of(
+            i64::try_from(count).ok().filter(|count| *count <= SPAN_LIMIT / CHUNK_OFFSETS + 1)?,
+        )
+    }
+
+    /// Where the next `chunks` chunks end, if the set may reach so far.
+    fn end_of(&self, chunks: i64) -> Option<i64> {
+        let end = self.first.checked_add(chunks * CHUNK_OFFSETS)?;
+        (end - self.offset <= SPAN_LIMIT + CHUNK_OFFSETS).then_some(end)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
+        Some(*byte)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Set of the offsets in `[offset, end)` that are not `open`.
+    fn without(offset: i64, end: i64, open: &BTreeSet<i64>) -> CompletedSet {
+        let mut set = CompletedSet::empty();
+        let mut first = offset;
+        for &hole in open.iter().chain([&end]) {
+            if first < hole {
+                set.push(OffsetRun::new(first, hole - 1));
+            }
+            first = hole + 1;
+        }
+        set
+    }
+
+    fn bound(open: &BTreeSet<i64>) -> usize {
+        let mut chunks = BTreeMap::<i64, u64>::new();
+        open.iter().for_each(|offset| *chunks.entry(offset / CHUNK_OFFSETS).or_default() += 1);
+        FIXED_BOUND + chunks.values().map(|open| chunk_bound(*open)).sum::<usize>()
+    }
+
+    fn raw_len(metadata: &str) -> usize {
+        STANDARD_NO_PAD.decode(metadata).unwrap().len()
+    }
+
+    fn holes() -> impl Strategy<Value = (i64, i64, BTreeSet<i64>)> {
+        let dense = (0..200_000_i64, 1..9_000_i64, any::<u64>(), 1..40_u64).prop_map(
+            |(offset, span, seed, modulus)| {
+                let mix = |at: i64| (at as u64 ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+                (
+                    offset,
+                    offset + span,
+                    (offset..offset + span).filter(|at| mix(*at) % modulus == 0).collect(),
+                )
+            },
+        );
+        let sparse = (0..1_000_000_i64, 1..3_000_000_i64).prop_flat_map(|(offset, span)| {
+            (
+                Just(offset),
+                Just(offset + span),
+                proptest::collection::btree_set(offset..offset + span, 0..150),
+            )
+        });
+        prop_oneof![dense, sparse]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_encoded_is_decoded_and_within_the_bound((offset, end, open) in holes()) {
+            let set = without(offset, end, &open);
+            let metadata = set.encode(offset, usize::MAX);
+            if metadata.len() <= METADATA_LIMIT {
+                prop_assert_eq!(CompletedSet::decode(offset, &metadata), set);
+            }
+            prop_assert!(raw_len(&metadata) <= bound(&open), "{} > {}", raw_len(&metadata), bound(&open));
+        }
+
+        #[test]
+        fn a_limit_cuts_from_above((offset, end, open) in holes(), limit in 0..METADATA_LIMIT) {
+            let set = without(offset, end, &open);
+            let metadata = set.encode(offset, limit);
+            prop_assert!(metadata.len() <= limit);
+            let covers = |offset: i64| set.runs().iter().any(|run| run.first <= offset && offset <= run.last);
+            for run in CompletedSet::decode(offset, &metadata).runs() {
+                prop_assert!(covers(run.first) && covers(run.last));
+            }
+        }
+
+        #[test]
+        fn trap_20_any_text_is_no_skip_and_no_panic(offset in 0..i64::MAX, text in ".{0,200}") {
+            prop_assert_eq!(CompletedSet::decode(offset, &text), CompletedSet::empty());
+        }
+
+        #[test]
+        fn trap_20_hostile_chunks_with_a_right_check_reach_no_further_than_the_limit(
+            offset in prop_oneof![0..10_000_i64, i64::MAX - 10_000..i64::MAX],
+            chunks in proptest::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..600),
+        ) {
+            let mut bytes = vec![VERSION];
+            bytes.extend(check(offset, &chunks).to_be_bytes());
+            bytes.extend(&chunks);
+            let set = CompletedSet::decode(offset, &STANDARD_NO_PAD.encode(bytes));
+            prop_assert!(set.end().is_none_or(|end| end - offset <= SPAN_LIMIT + CHUNK_OFFSETS));
+            prop_assert!(set.runs().iter().all(|run| run.first >= offset && run.first <= run.last));
+        }
+    }
+
+    #[test]
+    fn adversarial_patterns_stay_within_the_bound() {
+        let patterns: [(i64, fn(i64) -> bool); 6] = [
+            (4_096 * 3, |at| at % 2 == 0),
+            (4_096 * 5, |at| at % 24 == 0),
+            (4_096 * 300, |at| at % 4_096 == 4_095),
+            (4_096 * 300, |at| at % 8_192 == 1),
+            (4_096 * 4, |at| at % 4_096 > 130),
+            (SPAN_LIMIT - 1, |at| at == 0),
+        ];
+        for (span, is_open) in patterns {
+            let open: BTreeSet<i64> =
+                (0..span).filter(|at| is_open(*at)).map(|at| at + 77).collect();
+            let set = without(77, 77 + span, &open);
+            let metadata = set.encode(77, usize::MAX);
+            assert!(
+                raw_len(&metadata) <= bound(&open),
+                "{} > {}",
+                raw_len(&metadata),
+                bound(&open)
+            );
+            if metadata.len() <= METADATA_LIMIT {
+                assert_eq!(CompletedSet::decode(77, &metadata), set);
+            }
+        }
+    }
+
+    #[test]
+    fn trap_20_metadata_of_another_offset_version_or_kind_means_nothing_is_done() {
+        let set = without(100, 200, &BTreeSet::from([100, 150]));
+        let metadata = set.encode(100, METADATA_LIMIT);
+        assert_eq!(CompletedSet::decode(100, &metadata), set);
+        assert!(CompletedSet::decode(101, &metadata).is_empty());
+        assert!(CompletedSet::decode(100, &metadata[..metadata.len() - 4]).is_empty());
+        let mut bytes = STANDARD_NO_PAD.decode(&metadata).unwrap();
+        bytes[0] = 2;
+        assert!(CompletedSet::decode(100, &STANDARD_NO_PAD.encode(bytes)).is_empty());
+        // What Kafka Streams and people write there.
+        for foreign in ["", "AgAAAZLk", "AQ", "AQAAAAA", "{\"app\":1}", "committed by hand"] {
+            assert!(CompletedSet::decode(100, foreign).is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_done_is_empty_metadata() {
+        assert_eq!(CompletedSet::empty().encode(5, METADATA_LIMIT), "");
+    }
+}
