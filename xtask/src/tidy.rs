@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 
 mod arrows;
 mod doc_paths;
+mod example_length;
 mod file_names;
 mod function_length;
 mod headers;
@@ -125,6 +126,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
         select::check,
         sans_io::check,
         doc_paths::check,
+        example_length::check,
     ] {
         findings.extend(check(&tree));
     }
