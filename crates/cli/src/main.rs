@@ -1,2 +1,5 @@
 //! Placeholder.
+#[allow(dead_code, reason = "the command is not wired yet")]
+mod demo;
+
 fn main() {}
