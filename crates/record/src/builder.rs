@@ -18,6 +18,9 @@ use crate::varint::{self, MAX_LEN_32, MAX_LEN_64};
 /// compression makes the batch larger.
 const MAX_BATCH_LEN: usize = 1 << 30;
 
+/// No attribute of a record has a meaning yet.
+const RECORD_ATTRIBUTES: u8 = 0;
+
 /// Most bytes of a record before its key: length, attributes, timestamp, offset, key length.
 const MAX_PREFIX_LEN: usize = MAX_LEN_32 + 1 + MAX_LEN_64 + MAX_LEN_32 + MAX_LEN_32;
 
@@ -26,7 +29,10 @@ const MAX_PREFIX_LEN: usize = MAX_LEN_32 + 1 + MAX_LEN_64 + MAX_LEN_32 + MAX_LEN
 pub struct BatchBuilder {
     compression: Compression,
     capacity: usize,
+    /// Zeroed ahead of what is used, so that a record is written without checking for room at
+    /// each of its fields.
     buffer: BytesMut,
+    used: usize,
     base_timestamp: i64,
     max_timestamp: i64,
     record_count: i32,
@@ -44,6 +50,7 @@ impl BatchBuilder {
             compression,
             capacity: capacity.max(HEADER_LEN),
             buffer: BytesMut::new(),
+            used: 0,
             base_timestamp: 0,
             max_timestamp: 0,
             record_count: 0,
@@ -63,20 +70,22 @@ impl BatchBuilder {
         }
         let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
         let body = body_len(timestamp_delta, self.record_count, key, value, headers);
-        if self.buffer.len() + MAX_LEN_32 + body > MAX_BATCH_LEN {
-            return Err(RecordError::BatchFull { batch: self.buffer.len(), record: body });
+        let len = varint::len(body as i64) + body;
+        if self.used + len > MAX_BATCH_LEN {
+            return Err(RecordError::BatchFull { batch: self.used, record: len });
         }
-        self.buffer.reserve(MAX_LEN_32 + body);
-        let mut prefix = [0; MAX_PREFIX_LEN];
-        let at = varint::put(&mut prefix, 0, body as i64);
-        let at = varint::put(&mut prefix, at + 1, timestamp_delta);
-        let at = varint::put(&mut prefix, at, i64::from(self.record_count));
-        let at = varint::put(&mut prefix, at, wire_len(key));
-        self.buffer.extend_from_slice(&prefix[..at]);
-        self.buffer.extend_from_slice(key.unwrap_or_default());
-        self.put_varint(wire_len(value));
-        self.buffer.extend_from_slice(value.unwrap_or_default());
-        self.put_headers(headers);
+        if self.buffer.len() < self.used + len {
+            self.grow(len);
+        }
+        let record = &mut self.buffer[self.used..self.used + len];
+        let at = varint::put(record, 0, body as i64);
+        record[at] = RECORD_ATTRIBUTES;
+        let at = varint::put(record, at + 1, timestamp_delta);
+        let at = varint::put(record, at, i64::from(self.record_count));
+        let at = put_field(record, at, key);
+        let at = put_field(record, at, value);
+        put_headers(record, at, headers);
+        self.used += len;
         self.record_count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
         Ok(())
@@ -84,7 +93,7 @@ impl BatchBuilder {
 
     /// Bytes of the batch so far, before compression and with its header.
     pub fn len(&self) -> usize {
-        self.buffer.len().max(HEADER_LEN)
+        if self.is_empty() { HEADER_LEN } else { self.used }
     }
 
     /// Whether the batch has no records.
@@ -125,13 +134,12 @@ impl BatchBuilder {
         let header = self.header(producer_id, producer_epoch, base_sequence)?;
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_LEN]);
-        let records = &self.buffer[HEADER_LEN..];
+        let records = &self.buffer[HEADER_LEN..self.used];
         if let Err(error) = compressor.append(self.compression, records, out) {
             out.truncate(start);
             return Err(error);
         }
         close(header, &mut out[start..]);
-        self.buffer.clear();
         self.record_count = 0;
         Ok(())
     }
@@ -146,44 +154,36 @@ impl BatchBuilder {
         compressor: &mut Compressor,
     ) -> Result<BytesMut, RecordError> {
         let header = self.header(producer_id, producer_epoch, base_sequence)?;
-        let mut batch = match self.compression.codec() {
-            Codec::None => std::mem::take(&mut self.buffer),
-            _ => {
-                let records = compressor.compress(self.compression, &self.buffer[HEADER_LEN..])?;
-                let mut batch = BytesMut::with_capacity(HEADER_LEN + records.len());
-                batch.resize(HEADER_LEN, 0);
-                batch.extend_from_slice(records);
-                batch
-            }
+        let mut batch = if self.compression.codec() == Codec::None {
+            let mut batch = std::mem::take(&mut self.buffer);
+            batch.truncate(self.used);
+            batch
+        } else {
+            let records = &self.buffer[HEADER_LEN..self.used];
+            let records = compressor.compress(self.compression, records)?;
+            let mut batch = BytesMut::with_capacity(HEADER_LEN + records.len());
+            batch.resize(HEADER_LEN, 0);
+            batch.extend_from_slice(records);
+            batch
         };
         close(header, &mut batch);
-        self.buffer.clear();
         self.record_count = 0;
         Ok(batch)
     }
 
     fn open(&mut self, timestamp: i64) {
-        self.buffer.clear();
-        self.buffer.reserve(self.capacity);
-        self.buffer.resize(HEADER_LEN, 0);
+        if self.buffer.len() < self.capacity {
+            self.buffer.resize(self.capacity, 0);
+        }
+        self.used = HEADER_LEN;
         self.base_timestamp = timestamp;
         self.max_timestamp = timestamp;
     }
 
-    fn put_varint(&mut self, value: i64) {
-        let mut bytes = [0; MAX_LEN_64];
-        let end = varint::put(&mut bytes, 0, value);
-        self.buffer.extend_from_slice(&bytes[..end]);
-    }
-
-    fn put_headers(&mut self, headers: &[Header<'_>]) {
-        self.put_varint(headers.len() as i64);
-        for header in headers {
-            self.put_varint(header.key.len() as i64);
-            self.buffer.extend_from_slice(header.key.as_bytes());
-            self.put_varint(wire_len(header.value));
-            self.buffer.extend_from_slice(header.value.unwrap_or_default());
-        }
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        let doubled = (2 * self.buffer.len()).min(MAX_BATCH_LEN);
+        self.buffer.resize(doubled.max(self.used + len), 0);
     }
 
     /// The header but for length and CRC.
@@ -221,7 +221,26 @@ fn close(mut header: BatchHeader, batch: &mut [u8]) {
     set_crc(batch);
 }
 
+/// Writes a nullable field with its length, and returns the place after it.
+#[inline(always)]
+fn put_field(record: &mut [u8], at: usize, field: Option<&[u8]>) -> usize {
+    let start = varint::put(record, at, wire_len(field));
+    let bytes = field.unwrap_or_default();
+    let end = start + bytes.len();
+    record[start..end].copy_from_slice(bytes);
+    end
+}
+
+fn put_headers(record: &mut [u8], at: usize, headers: &[Header<'_>]) {
+    let mut at = varint::put(record, at, headers.len() as i64);
+    for header in headers {
+        at = put_field(record, at, Some(header.key.as_bytes()));
+        at = put_field(record, at, header.value);
+    }
+}
+
 /// Bytes of a record after its length.
+#[inline(always)]
 fn body_len(
     timestamp_delta: i64,
     offset_delta: i32,

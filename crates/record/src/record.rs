@@ -147,7 +147,8 @@ impl Origin {
         }
     }
 
-    /// Reads the record at `start`; returns it, its offset delta and where the next one starts.
+    /// Reads the record at `start`, which is inside; returns it, its offset delta and where the
+    /// next one starts.
     #[inline(always)]
     fn read<'a>(
         &self,
@@ -155,16 +156,15 @@ impl Origin {
         start: usize,
         lowest: i32,
     ) -> Result<(Record<'a>, i32, usize), RecordError> {
-        let mut frame = Cursor::new(payload, start);
-        let body = match frame.required() {
-            Ok(body) => body,
-            Err(fault) => return Err(self.error(start, fault)),
+        let mut frame = Cursor::new(&payload[start..]);
+        let Some(body) = frame.required() else {
+            return Err(self.error(start, frame.fault()));
         };
-        let next = frame.position();
-        let mut cursor = Cursor::new(&payload[..next], next - body.len());
-        match self.fields(&mut cursor, lowest) {
-            Ok((record, delta)) => Ok((record, delta, next)),
-            Err(fault) => Err(self.error(cursor.position(), fault)),
+        let next = payload.len() - frame.remaining();
+        let mut cursor = Cursor::new(body);
+        match self.fields(&mut cursor, lowest, next) {
+            Some((record, delta)) => Ok((record, delta, next)),
+            None => Err(self.error(next - cursor.remaining(), cursor.fault())),
         }
     }
 
@@ -173,15 +173,15 @@ impl Origin {
         &self,
         cursor: &mut Cursor<'a>,
         lowest: i32,
-    ) -> Result<(Record<'a>, i32), RecordFault> {
+        end: usize,
+    ) -> Option<(Record<'a>, i32)> {
         cursor.skip_byte()?;
         let timestamp_delta = cursor.varlong()?;
-        let before_delta = *cursor;
+        let start = cursor.rest();
         let delta = cursor.varint()?;
         if delta < lowest || delta > self.last_offset_delta {
-            *cursor = before_delta;
             let highest = self.last_offset_delta;
-            return Err(RecordFault::OffsetDelta { delta, lowest, highest });
+            return cursor.fail(start, RecordFault::OffsetDelta { delta, lowest, highest });
         }
         let record = Record {
             offset: self.base_offset.wrapping_add(i64::from(delta)),
@@ -191,9 +191,9 @@ impl Origin {
             },
             key: cursor.nullable()?,
             value: cursor.nullable()?,
-            headers: Headers::parse(cursor, self.base_offset)?,
+            headers: Headers::parse(cursor, end, self.base_offset)?,
         };
-        Ok((record, delta))
+        Some((record, delta))
     }
 
     #[cold]

@@ -18,9 +18,10 @@ pub struct Header<'a> {
 /// Iterator over the headers of a record, in their order. It ends after its first error.
 #[derive(Debug, Clone, Copy)]
 pub struct Headers<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    rest: &'a [u8],
     remaining: i32,
+    /// Where the record ends in its batch's records.
+    end: usize,
     base_offset: i64,
 }
 
@@ -30,19 +31,19 @@ impl<'a> Headers<'a> {
     #[inline(always)]
     pub(crate) fn parse(
         cursor: &mut Cursor<'a>,
+        end: usize,
         base_offset: i64,
-    ) -> Result<Headers<'a>, RecordFault> {
-        let start = *cursor;
+    ) -> Option<Headers<'a>> {
+        let start = cursor.rest();
         let remaining = cursor.varint()?;
-        let rest = cursor.remaining();
-        if remaining == 0 && rest != 0 {
-            return Err(RecordFault::TrailingBytes(rest));
+        let rest = cursor.rest();
+        if remaining == 0 && !rest.is_empty() {
+            return cursor.fail(rest, RecordFault::TrailingBytes(rest.len()));
         }
-        if remaining != 0 && !fits(remaining, rest) {
-            *cursor = start;
-            return Err(RecordFault::HeaderCount(remaining));
+        if remaining != 0 && !fits(remaining, rest.len()) {
+            return cursor.fail(start, RecordFault::HeaderCount(remaining));
         }
-        Ok(Headers { bytes: cursor.bytes(), position: cursor.position(), remaining, base_offset })
+        Some(Headers { rest, remaining, end, base_offset })
     }
 
     /// Headers that were not returned yet, as the record states it.
@@ -55,20 +56,17 @@ impl<'a> Headers<'a> {
         self.remaining == 0
     }
 
-    fn step(&self, cursor: &mut Cursor<'a>) -> Result<Header<'a>, RecordFault> {
-        let start = *cursor;
-        let key = match std::str::from_utf8(cursor.required()?) {
-            Ok(key) => key,
-            Err(_) => {
-                *cursor = start;
-                return Err(RecordFault::HeaderKey);
-            }
+    fn step(&self, cursor: &mut Cursor<'a>) -> Option<Header<'a>> {
+        let start = cursor.rest();
+        let Ok(key) = std::str::from_utf8(cursor.required()?) else {
+            return cursor.fail(start, RecordFault::HeaderKey);
         };
         let value = cursor.nullable()?;
-        if self.remaining == 1 && cursor.remaining() != 0 {
-            return Err(RecordFault::TrailingBytes(cursor.remaining()));
+        let rest = cursor.rest();
+        if self.remaining == 1 && !rest.is_empty() {
+            return cursor.fail(rest, RecordFault::TrailingBytes(rest.len()));
         }
-        Ok(Header { key, value })
+        Some(Header { key, value })
     }
 }
 
@@ -79,14 +77,14 @@ impl<'a> Iterator for Headers<'a> {
         if self.remaining == 0 {
             return None;
         }
-        let mut cursor = Cursor::new(self.bytes, self.position);
-        let step = self.step(&mut cursor);
-        self.position = cursor.position();
-        self.remaining = if step.is_ok() { self.remaining - 1 } else { 0 };
-        Some(step.map_err(|fault| RecordError::Record {
-            position: self.position,
+        let mut cursor = Cursor::new(self.rest);
+        let header = self.step(&mut cursor);
+        self.rest = cursor.rest();
+        self.remaining = if header.is_some() { self.remaining - 1 } else { 0 };
+        Some(header.ok_or_else(|| RecordError::Record {
+            position: self.end - self.rest.len(),
             base_offset: self.base_offset,
-            fault,
+            fault: cursor.fault(),
         }))
     }
 
