@@ -1,1 +1,36 @@
-//! Placeholder.
+//! A single-node Kafka to embed: it speaks Kafka's protocol on a socket and keeps Kafka's record batches on a disk.
+//!
+//! ```text
+//! socket -> server: one task per connection, one request of it at a time
+//!        -> core: header, version check, dispatch (requests/*); behind one lock
+//!        -> produce: header checks, offset patched in, the very bytes appended to log -> parked fetches counted down
+//!        -> fetch: a slice of log, or parked until enough has come
+//!        -> coordinator: groups (KIP-848, in memory) and offsets (in the journal `groups`)
+//! ```
+//!
+//! In the data directory: `lock`, the journals `catalogue` ([`topics`]) and `groups` ([`offsets`]), and per partition a
+//! directory `topic-N` of segment files ([`log`]). After a crash [`recovery`] cuts what was half written.
+//!
+//! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one node.
+#![forbid(unsafe_code)]
+
+mod config;
+mod core;
+mod error;
+mod groups;
+mod journal;
+mod log;
+mod offsets;
+mod parked;
+mod producers;
+mod recovery;
+mod requests;
+mod server;
+mod topics;
+
+pub use config::{
+    BrokerConfig, Fsync, MAX_BATCH, MAX_CONNECTIONS, MAX_FETCH_BYTES, MAX_FETCH_WAIT,
+    MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_SEGMENT_BYTES,
+};
+pub use error::BrokerError;
+pub use server::Broker;

@@ -1,0 +1,205 @@
+//! The broker without sockets: a request in, an answer out.
+//!
+//! [`Core::handle`] takes one frame of one connection and returns the segments of the answer, or says that the fetch is
+//! parked; a driver waits for the wake-up or the deadline and then calls [`Core::resume`]. Everything that the core touches
+//! outside itself is the disk and chance, and time is an argument, so it runs the same in the simulation.
+
+use onrush_runtime::{Instant, Random, Runtime};
+use onrush_wire::message::{Request, decode_request, encode_response};
+use onrush_wire::{ApiKey, KafkaString, RequestHeader, VersionRange, WireError};
+
+use bytes::Bytes;
+
+use crate::config::host_and_port;
+use crate::groups::{Group, Groups};
+use crate::log::LogLimits;
+use crate::offsets::Offsets;
+use crate::parked::{ConnectionId, Parked};
+use crate::requests::api_versions;
+use crate::topics::Topics;
+use crate::{BrokerConfig, BrokerError};
+
+/// The state of a broker.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: BrokerConfig,
+    /// What clients are told to connect to.
+    pub(crate) endpoint: (String, i32),
+    pub(crate) random: Random,
+    pub(crate) topics: Topics,
+    pub(crate) offsets: Offsets,
+    pub(crate) groups: Groups,
+    pub(crate) parked: Parked,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Send these bytes, in order.
+    Reply(Vec<Bytes>),
+    /// The client wants no answer.
+    Silent,
+    /// Call [`Core::resume`] when woken or at the deadline.
+    Parked(Instant),
+}
+
+/// The envelope of a request whose body was split off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+}
+
+/// Why a connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    #[error("{api} version {version} is not served{}", range_text(.served))]
+    NotServed { api: ApiKey, version: i16, served: Option<VersionRange> },
+}
+
+fn range_text(served: &Option<VersionRange>) -> String {
+    served.map_or(String::new(), |range| format!(" (versions {} to {} are)", range.min, range.max))
+}
+
+impl Core {
+    /// Recovers everything from the disk.
+    pub(crate) fn open(config: BrokerConfig, runtime: &Runtime) -> Result<Self, BrokerError> {
+        let limits = LogLimits { segment_bytes: config.segment_bytes, fsync: config.fsync };
+        let topics = Topics::open(&runtime.disk, &runtime.random, limits, config.memory_cap)?;
+        let offsets = Offsets::open(&runtime.disk, config.fsync, |place| {
+            topics.log(&place.topic, place.partition).ok().map(crate::log::Log::end)
+        })?;
+        let groups =
+            offsets.groups().map(|(id, epoch)| (id.clone(), Group::after(epoch))).collect();
+        Ok(Self {
+            config,
+            endpoint: (String::new(), 0),
+            random: runtime.random.clone(),
+            topics,
+            offsets,
+            groups,
+            parked: Parked::default(),
+        })
+    }
+
+    /// Sets what clients are told: what was configured, or where the broker listens.
+    pub(crate) fn advertise(&mut self, listening: &str) {
+        let address = self.config.advertised.as_deref().unwrap_or(listening);
+        self.endpoint = host_and_port(address).unwrap_or_else(|| (address.to_owned(), 0));
+    }
+
+    /// Answers one request.
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        frame: Bytes,
+    ) -> Result<Outcome, Refused> {
+        let (header, body) = RequestHeader::decode(frame)?;
+        // The client id is a slice of the frame; dropped here, the frame belongs to the body alone.
+        let envelope = Envelope {
+            api: header.api_key,
+            version: header.api_version,
+            correlation_id: header.correlation_id,
+        };
+        drop(header);
+        let served = api_versions::served(envelope.api);
+        if served.is_none_or(|range| !range.contains(envelope.version)) {
+            if let (ApiKey::API_VERSIONS, Some(range)) = (envelope.api, served) {
+                let frame =
+                    onrush_wire::api_versions::encode_unsupported(envelope.correlation_id, range)?;
+                return Ok(Outcome::Reply(vec![frame]));
+            }
+            let Envelope { api, version, .. } = envelope;
+            return Err(Refused::NotServed { api, version, served });
+        }
+        Ok(self.dispatch(now, connection, envelope, body)?)
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<Outcome, WireError> {
+        let version = envelope.version;
+        match envelope.api {
+            ApiKey::PRODUCE => self.produce(envelope, body),
+            ApiKey::FETCH => self.fetch(now, connection, envelope, body),
+            ApiKey::LIST_OFFSETS => answer(envelope, body, |request| self.list_offsets(request)),
+            ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
+            ApiKey::CREATE_TOPICS => {
+                answer(envelope, body, |request| self.create_topics(version, request))
+            }
+            ApiKey::DELETE_TOPICS => {
+                answer(envelope, body, |request| self.delete_topics(version, request))
+            }
+            ApiKey::INIT_PRODUCER_ID => {
+                answer(envelope, body, |request| self.init_producer_id(request))
+            }
+            ApiKey::FIND_COORDINATOR => {
+                answer(envelope, body, |request| self.find_coordinator(version, request))
+            }
+            ApiKey::OFFSET_COMMIT => {
+                answer(envelope, body, |request| self.offset_commit(now, version, request))
+            }
+            ApiKey::OFFSET_FETCH => {
+                answer(envelope, body, |request| self.offset_fetch(now, version, request))
+            }
+            ApiKey::CONSUMER_GROUP_HEARTBEAT => {
+                answer(envelope, body, |request| self.consumer_group_heartbeat(now, request))
+            }
+            ApiKey::DESCRIBE_CLUSTER => {
+                answer(envelope, body, |request| self.describe_cluster(request))
+            }
+            _ => answer(envelope, body, api_versions::api_versions),
+        }
+    }
+
+    /// Answers a parked fetch with what there is. `None` if none of this connection is parked.
+    pub(crate) fn resume(
+        &mut self,
+        connection: ConnectionId,
+    ) -> Option<Result<Vec<Bytes>, WireError>> {
+        let parked = self.parked.take(connection)?;
+        let found = self.read_all(&parked.request, parked.version);
+        Some(found.response.encode(parked.correlation_id, parked.version))
+    }
+
+    /// The connections whose parked fetch has become answerable.
+    pub(crate) fn take_woken(&mut self) -> Vec<ConnectionId> {
+        self.parked.take_woken()
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
+        self.parked.take(connection);
+    }
+
+    /// Forces everything to the disk.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.topics.sync()?;
+        self.offsets.sync()
+    }
+}
+
+/// Decodes, handles and encodes.
+fn answer<R: Request>(
+    envelope: Envelope,
+    body: Bytes,
+    handle: impl FnOnce(R) -> R::Response,
+) -> Result<Outcome, WireError> {
+    let request = decode_request(envelope.version, body)?;
+    let response = handle(request);
+    let frame = encode_response(envelope.correlation_id, envelope.version, &response)?;
+    Ok(Outcome::Reply(vec![frame]))
+}
+
+/// A protocol string of its own.
+pub(crate) fn string(text: &str) -> KafkaString {
+    KafkaString::from(text.to_owned())
+}

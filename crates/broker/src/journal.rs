@@ -1,0 +1,241 @@
+//! A small append-only file of checksummed entries, for what the broker must remember besides records.
+//!
+//! ```text
+//! entry: length u32 | CRC-32C of the payload u32 | payload
+//! ```
+//!
+//! Entries are appended in batches, one write and one sync each. On opening, the file is read from its start; at the first
+//! entry that is cut off or fails its checksum it is truncated, because nothing after that was ever acknowledged. When it
+//! has grown, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the old one's name.
+
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use onrush_record::crc32c;
+use onrush_runtime::{Disk, File};
+
+use crate::{BrokerError, Fsync};
+
+const ENTRY_HEADER: usize = 8;
+
+/// Longest entry: far above what the broker writes.
+const MAX_ENTRY: usize = 1024 * 1024;
+
+/// An open journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    disk: Disk,
+    path: String,
+    file: File,
+    /// Bytes of whole entries. The file is longer only if a failed append could not be taken back yet.
+    len: u64,
+}
+
+/// Entries to be appended together.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(BytesMut);
+
+impl Entries {
+    /// Adds the entry whose payload `write` writes.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let start = self.0.len();
+        self.0.put_bytes(0, ENTRY_HEADER);
+        write(&mut self.0);
+        let payload = start + ENTRY_HEADER;
+        let length = (self.0.len() - payload) as u32;
+        let crc = crc32c(&self.0[payload..]);
+        self.0[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        self.0[start + 4..payload].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Journal {
+    /// Opens or creates the journal at `path` and shows each entry to `replay`, which says what it cannot understand.
+    pub(crate) fn open(
+        disk: &Disk,
+        path: &str,
+        mut replay: impl FnMut(Bytes) -> Result<(), String>,
+    ) -> Result<Self, BrokerError> {
+        if !disk.exists(path) {
+            let file = disk.create(path).map_err(BrokerError::storage("create", path))?;
+            disk.sync_dir("").map_err(BrokerError::storage("sync the directory of", path))?;
+            return Ok(Self { disk: disk.clone(), path: path.to_owned(), file, len: 0 });
+        }
+        let file = disk.open(path).map_err(BrokerError::storage("open", path))?;
+        let found = file.len();
+        let mut len = 0;
+        while let Some(payload) =
+            read_entry(&file, len, found).map_err(BrokerError::storage("read", path))?
+        {
+            let size = (ENTRY_HEADER + payload.len()) as u64;
+            replay(payload).map_err(|reason| BrokerError::Format {
+                path: path.to_owned(),
+                position: len,
+                reason,
+            })?;
+            len += size;
+        }
+        if len < found {
+            tracing::warn!(path, at = len, bytes = found - len, "cut the torn tail of a journal");
+            file.truncate(len).map_err(BrokerError::storage("truncate", path))?;
+            file.sync().map_err(BrokerError::storage("sync", path))?;
+        }
+        Ok(Self { disk: disk.clone(), path: path.to_owned(), file, len })
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends `entries`. After an error none of them is in the journal.
+    pub(crate) fn append(&mut self, entries: Entries, fsync: Fsync) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.take_back()?;
+        let size = entries.0.len() as u64;
+        let written = self.file.append(entries.0.freeze());
+        let written = written.and_then(|_| match fsync {
+            Fsync::Always => self.file.sync(),
+            Fsync::Never => Ok(()),
+        });
+        match written {
+            Ok(()) => {
+                self.len += size;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(path = self.path, %error, "cannot append to a journal");
+                // If this fails too, the next append tries again before it writes.
+                let _ = self.take_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Replaces the content by `entries`.
+    pub(crate) fn rewrite(&mut self, entries: Entries) -> io::Result<()> {
+        let fresh = format!("{}.new", self.path);
+        if self.disk.exists(&fresh) {
+            self.disk.remove(&fresh)?;
+        }
+        let file = self.disk.create(&fresh)?;
+        let len = entries.0.len() as u64;
+        file.append(entries.0.freeze())?;
+        file.sync()?;
+        self.disk.rename(&fresh, &self.path)?;
+        // From here on the path names the new file, whether or not the directory could be synced.
+        self.file = file;
+        self.len = len;
+        self.disk.sync_dir("")
+    }
+
+    /// Forces everything to the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn take_back(&self) -> io::Result<()> {
+        if self.file.len() > self.len { self.file.truncate(self.len) } else { Ok(()) }
+    }
+}
+
+/// The entry at `position`, or `None` at the end or a torn tail.
+fn read_entry(file: &File, position: u64, end: u64) -> io::Result<Option<Bytes>> {
+    let header = file.read_at(position, ENTRY_HEADER)?;
+    let Some((length, crc)) = header.first_chunk::<ENTRY_HEADER>().map(|header| {
+        let value = u64::from_be_bytes(*header);
+        ((value >> 32) as usize, value as u32)
+    }) else {
+        return Ok(None);
+    };
+    let payload_at = position + ENTRY_HEADER as u64;
+    if length > MAX_ENTRY || length as u64 > end.saturating_sub(payload_at) {
+        return Ok(None);
+    }
+    let payload = file.read_at(payload_at, length)?;
+    // An empty entry is never written; zeros of a torn write look like one.
+    Ok((length > 0 && payload.len() == length && crc32c(&payload) == crc).then_some(payload))
+}
+
+/// Writes a string with its length.
+pub(crate) fn put_string(buffer: &mut BytesMut, value: &str) {
+    buffer.put_u32(value.len() as u32);
+    buffer.put_slice(value.as_bytes());
+}
+
+/// Reads what [`put_string`] wrote.
+pub(crate) fn take_string(payload: &mut Bytes) -> Result<String, String> {
+    use bytes::Buf;
+    let length = payload.try_get_u32().map_err(|error| error.to_string())? as usize;
+    if length > payload.len() {
+        return Err(format!("a string of {length} bytes with {} left", payload.len()));
+    }
+    String::from_utf8(payload.split_to(length).into()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(values: &[&str]) -> Entries {
+        let mut entries = Entries::default();
+        values.iter().for_each(|value| entries.push(|buffer| put_string(buffer, value)));
+        entries
+    }
+
+    fn reopened(disk: &Disk) -> Vec<String> {
+        let mut seen = Vec::new();
+        Journal::open(disk, "j", |mut payload| {
+            seen.push(take_string(&mut payload)?);
+            Ok(())
+        })
+        .expect("opens");
+        seen
+    }
+
+    #[test]
+    fn what_was_appended_is_replayed() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a", "b"]), Fsync::Always).expect("appends");
+        journal.append(entries(&["c"]), Fsync::Never).expect("appends");
+        assert_eq!(reopened(&disk), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_tail_is_cut_at_the_first_bad_entry() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a", "b"]), Fsync::Always).expect("appends");
+        let file = disk.open("j").expect("opens");
+        let good = file.len();
+        file.append(Bytes::from_static(&[0, 0, 0, 5, 1, 2, 3, 4, b'x'])).expect("appends");
+        assert_eq!(reopened(&disk), ["a", "b"]);
+        assert_eq!(disk.open("j").expect("opens").len(), good);
+    }
+
+    #[test]
+    fn a_rewrite_replaces_all() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a", "b"]), Fsync::Always).expect("appends");
+        journal.rewrite(entries(&["z"])).expect("rewrites");
+        journal.append(entries(&["y"]), Fsync::Always).expect("appends");
+        assert_eq!(reopened(&disk), ["z", "y"]);
+    }
+
+    #[test]
+    fn an_entry_that_is_not_understood_is_an_error_that_names_the_place() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a"]), Fsync::Always).expect("appends");
+        let error = Journal::open(&disk, "j", |_| Err("kind 9".to_owned())).expect_err("refused");
+        assert!(error.to_string().contains("j at byte 0: kind 9"), "{error}");
+    }
+}

@@ -1,0 +1,327 @@
+//! What groups committed, and the epoch that each group reached.
+//!
+//! The file `groups` is a [`Journal`]; its entries begin with a kind:
+//!
+//! | kind | entry |
+//! |---|---|
+//! | 1 | commit: group, topic, partition, offset, leader epoch, end of the log at the time, metadata |
+//! | 2 | epoch of a group; always synced, because epochs fence |
+//! | 3 | a topic is gone, and with it all that was committed for it |
+//!
+//! When the file has grown to twice what it was after the last rewrite, it is rewritten with what is current.
+//!
+//! Metadata may speak of records above the committed offset. If a crash cut the log below where it ended when the commit was
+//! made, other records will stand there: such a commit loses its metadata, and its offset is lowered to the end of the log,
+//! before anybody can read it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use onrush_runtime::Disk;
+
+use crate::journal::{Entries, Journal, put_string, take_string};
+use crate::topics::Place;
+use crate::{BrokerError, Fsync};
+
+const FILE: &str = "groups";
+
+const COMMIT: u8 = 1;
+const EPOCH: u8 = 2;
+const TOPIC_GONE: u8 = 3;
+
+/// A smaller file is not rewritten.
+const REWRITE_FROM: u64 = 4 * 1024 * 1024;
+
+/// Longest metadata of a commit, in bytes: Kafka's default.
+pub(crate) const MAX_METADATA: usize = 4_096;
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// Offset of the next record to be processed.
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
+    /// Where the log ended when this was committed.
+    pub(crate) log_end: i64,
+}
+
+type OfGroup = BTreeMap<Place, Committed>;
+
+/// All committed offsets.
+#[derive(Debug)]
+pub(crate) struct Offsets {
+    journal: Journal,
+    current: Current,
+    fsync: Fsync,
+    /// Length of the file after the last rewrite.
+    rewritten: u64,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    offsets: BTreeMap<Arc<str>, OfGroup>,
+    epochs: BTreeMap<Arc<str>, i32>,
+}
+
+impl Offsets {
+    /// Opens the file and corrects what speaks of records that are not there: `log_end` knows where logs end.
+    pub(crate) fn open(
+        disk: &Disk,
+        fsync: Fsync,
+        log_end: impl Fn(&Place) -> Option<i64>,
+    ) -> Result<Self, BrokerError> {
+        let mut current = Current::default();
+        let journal = Journal::open(disk, FILE, |entry| current.replay(entry))?;
+        let rewritten = journal.len().max(REWRITE_FROM);
+        let mut offsets = Self { journal, current, fsync, rewritten };
+        offsets.correct(log_end).map_err(BrokerError::storage("write", FILE))?;
+        Ok(offsets)
+    }
+
+    fn correct(&mut self, log_end: impl Fn(&Place) -> Option<i64>) -> io::Result<()> {
+        let mut entries = Entries::default();
+        for (group, offsets) in &mut self.current.offsets {
+            offsets.retain(|place, _| log_end(place).is_some());
+            for (place, committed) in offsets {
+                let Some(end) = log_end(place).filter(|end| *end < committed.log_end) else {
+                    continue;
+                };
+                tracing::error!(
+                    %group, topic = %place.topic, place.partition, committed.offset, end,
+                    "a crash cut the log below where it ended at this commit: lowered the offset to the end at most, dropped its metadata"
+                );
+                committed.offset = committed.offset.min(end);
+                committed.metadata.clear();
+                committed.log_end = end;
+                put_commit(&mut entries, group, place, committed);
+            }
+        }
+        self.journal.append(entries, Fsync::Always)
+    }
+
+    /// Stores commits of one group, all or none.
+    pub(crate) fn commit(
+        &mut self,
+        group: &str,
+        commits: Vec<(Place, Committed)>,
+    ) -> io::Result<()> {
+        let mut entries = Entries::default();
+        for (place, committed) in &commits {
+            put_commit(&mut entries, group, place, committed);
+        }
+        self.journal.append(entries, self.fsync)?;
+        if !commits.is_empty() {
+            self.current.offsets.entry(group.into()).or_default().extend(commits);
+        }
+        self.rewrite_if_grown();
+        Ok(())
+    }
+
+    /// Stores the epoch of a group.
+    pub(crate) fn reach_epoch(&mut self, group: &Arc<str>, epoch: i32) -> io::Result<()> {
+        if self.epoch(group) == epoch {
+            return Ok(());
+        }
+        let mut entries = Entries::default();
+        put_epoch(&mut entries, group, epoch);
+        self.journal.append(entries, Fsync::Always)?;
+        self.current.epochs.insert(group.clone(), epoch);
+        self.rewrite_if_grown();
+        Ok(())
+    }
+
+    /// The epoch that a group reached; 0 for one that is not known.
+    pub(crate) fn epoch(&self, group: &str) -> i32 {
+        self.current.epochs.get(group).copied().unwrap_or(0)
+    }
+
+    /// Whether a group of that name ever had members or offsets.
+    pub(crate) fn knows(&self, group: &str) -> bool {
+        self.current.epochs.contains_key(group) || self.current.offsets.contains_key(group)
+    }
+
+    /// How many groups are known.
+    pub(crate) fn count(&self) -> usize {
+        let Current { offsets, epochs } = &self.current;
+        epochs.len() + offsets.keys().filter(|group| !epochs.contains_key(*group)).count()
+    }
+
+    /// The groups whose epoch is known.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, i32)> {
+        self.current.epochs.iter().map(|(group, epoch)| (group, *epoch))
+    }
+
+    /// What a group committed for a partition.
+    pub(crate) fn get(&self, group: &str, place: &Place) -> Option<&Committed> {
+        self.current.offsets.get(group)?.get(place)
+    }
+
+    /// All that a group committed.
+    pub(crate) fn of_group(&self, group: &str) -> impl Iterator<Item = (&Place, &Committed)> {
+        self.current.offsets.get(group).into_iter().flatten()
+    }
+
+    /// Forgets what was committed for a topic.
+    pub(crate) fn forget_topic(&mut self, topic: &str) -> io::Result<()> {
+        let mut entries = Entries::default();
+        entries.push(|buffer| {
+            buffer.put_u8(TOPIC_GONE);
+            put_string(buffer, topic);
+        });
+        self.current.forget_topic(topic);
+        self.journal.append(entries, self.fsync)
+    }
+
+    /// Forces everything to the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.journal.sync()
+    }
+
+    fn rewrite_if_grown(&mut self) {
+        if self.journal.len() < self.rewritten.saturating_mul(2) {
+            return;
+        }
+        if let Err(error) = self.journal.rewrite(self.current.entries()) {
+            tracing::error!(path = FILE, %error, "cannot rewrite the journal of the groups; it grows on");
+        }
+        self.rewritten = self.journal.len().max(REWRITE_FROM);
+    }
+}
+
+impl Current {
+    fn replay(&mut self, mut entry: Bytes) -> Result<(), String> {
+        let cut_off = |error: bytes::TryGetError| error.to_string();
+        match entry.try_get_u8().map_err(cut_off)? {
+            COMMIT => {
+                let group = take_string(&mut entry)?;
+                let topic = take_string(&mut entry)?.into();
+                let place = Place { topic, partition: entry.try_get_i32().map_err(cut_off)? };
+                let committed = Committed {
+                    offset: entry.try_get_i64().map_err(cut_off)?,
+                    leader_epoch: entry.try_get_i32().map_err(cut_off)?,
+                    log_end: entry.try_get_i64().map_err(cut_off)?,
+                    metadata: take_string(&mut entry)?,
+                };
+                self.offsets.entry(group.into()).or_default().insert(place, committed);
+            }
+            EPOCH => {
+                let group = take_string(&mut entry)?;
+                self.epochs.insert(group.into(), entry.try_get_i32().map_err(cut_off)?);
+            }
+            TOPIC_GONE => self.forget_topic(&take_string(&mut entry)?),
+            kind => return Err(format!("entry of the unknown kind {kind}")),
+        }
+        Ok(())
+    }
+
+    fn forget_topic(&mut self, topic: &str) {
+        for offsets in self.offsets.values_mut() {
+            offsets.retain(|place, _| &*place.topic != topic);
+        }
+    }
+
+    fn entries(&self) -> Entries {
+        let mut entries = Entries::default();
+        for (group, epoch) in &self.epochs {
+            put_epoch(&mut entries, group, *epoch);
+        }
+        for (group, offsets) in &self.offsets {
+            for (place, committed) in offsets {
+                put_commit(&mut entries, group, place, committed);
+            }
+        }
+        entries
+    }
+}
+
+fn put_commit(entries: &mut Entries, group: &str, place: &Place, committed: &Committed) {
+    entries.push(|buffer| {
+        buffer.put_u8(COMMIT);
+        put_string(buffer, group);
+        put_string(buffer, &place.topic);
+        buffer.put_i32(place.partition);
+        buffer.put_i64(committed.offset);
+        buffer.put_i32(committed.leader_epoch);
+        buffer.put_i64(committed.log_end);
+        put_string(buffer, &committed.metadata);
+    });
+}
+
+fn put_epoch(entries: &mut Entries, group: &str, epoch: i32) {
+    entries.push(|buffer| {
+        buffer.put_u8(EPOCH);
+        put_string(buffer, group);
+        buffer.put_i32(epoch);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place { topic: "t".into(), partition: 1 }
+    }
+
+    fn committed(offset: i64, log_end: i64) -> Committed {
+        Committed { offset, leader_epoch: 3, metadata: "above".to_owned(), log_end }
+    }
+
+    fn open(disk: &Disk, end: i64) -> Offsets {
+        Offsets::open(disk, Fsync::Always, |_| Some(end)).expect("opens")
+    }
+
+    #[test]
+    fn commits_and_epochs_survive() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        offsets.commit("g", vec![(place(), committed(10, 100))]).expect("stored");
+        offsets.commit("g", vec![(place(), committed(20, 100))]).expect("stored");
+        offsets.reach_epoch(&"g".into(), 7).expect("stored");
+        let offsets = open(&disk, 100);
+        assert_eq!(offsets.get("g", &place()), Some(&committed(20, 100)));
+        assert_eq!((offsets.epoch("g"), offsets.epoch("other")), (7, 0));
+    }
+
+    #[test]
+    fn a_commit_above_what_a_crash_left_is_lowered_for_good() {
+        let disk = Disk::memory();
+        open(&disk, 100).commit("g", vec![(place(), committed(90, 100))]).expect("stored");
+        let lowered = Committed { metadata: String::new(), ..committed(50, 50) };
+        assert_eq!(open(&disk, 50).get("g", &place()), Some(&lowered));
+        // The log has grown again, over other records.
+        assert_eq!(open(&disk, 200).get("g", &place()), Some(&lowered));
+    }
+
+    #[test]
+    fn metadata_that_may_speak_of_lost_records_is_dropped_although_the_offset_stands() {
+        let disk = Disk::memory();
+        open(&disk, 100).commit("g", vec![(place(), committed(40, 100))]).expect("stored");
+        let kept = Committed { metadata: String::new(), ..committed(40, 50) };
+        assert_eq!(open(&disk, 50).get("g", &place()), Some(&kept));
+    }
+
+    #[test]
+    fn the_file_does_not_grow_without_end() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        let long = Committed { metadata: "m".repeat(MAX_METADATA), ..committed(1, 100) };
+        for _ in 0..3 * REWRITE_FROM as usize / MAX_METADATA {
+            offsets.commit("g", vec![(place(), long.clone())]).expect("stored");
+        }
+        assert!(offsets.journal.len() < 2 * REWRITE_FROM);
+        assert_eq!(open(&disk, 100).get("g", &place()), Some(&long));
+    }
+
+    #[test]
+    fn a_deleted_topic_leaves_nothing() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        offsets.commit("g", vec![(place(), committed(10, 100))]).expect("stored");
+        offsets.forget_topic("t").expect("stored");
+        assert_eq!(open(&disk, 100).of_group("g").count(), 0);
+    }
+}

@@ -1,0 +1,219 @@
+//! Idempotence: what a partition knows of each producer that wrote to it.
+//!
+//! A batch of an idempotent producer carries its producer id, epoch and the sequence number of its first record. Per
+//! producer the last [`KEPT_BATCHES`] batches are known, as many as a producer may have in flight, so that every retry of
+//! one of them is recognised and answered with the offset that it got the first time. A batch that is neither known nor
+//! next is refused. The state is rebuilt from the log when it is opened, and is not stored elsewhere.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use onrush_wire::ErrorCode;
+
+/// Batches remembered per producer: the most that a producer has in flight.
+const KEPT_BATCHES: usize = 5;
+
+/// Producers remembered per partition; beyond, the one that wrote longest ago is forgotten.
+const MAX_PRODUCERS: usize = 10_000;
+
+/// What a batch says of its producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) first_sequence: i32,
+    /// Records in the batch; at least 1.
+    pub(crate) count: i32,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is next.
+    Append,
+    /// It is in the log already, from this offset on.
+    Duplicate { base_offset: i64 },
+}
+
+/// The producers of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct Producers {
+    known: BTreeMap<i64, Producer>,
+    /// Last offset written -> producer id, to find the one that wrote longest ago.
+    by_last_offset: BTreeMap<i64, i64>,
+}
+
+#[derive(Debug)]
+struct Producer {
+    epoch: i16,
+    last_offset: i64,
+    batches: VecDeque<Batch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    first_sequence: i32,
+    last_sequence: i32,
+    base_offset: i64,
+}
+
+impl Producers {
+    /// Whether a batch may be appended.
+    pub(crate) fn check(&self, claim: Claim) -> Result<Verdict, ErrorCode> {
+        // A producer that is not known (new, or all of its records are gone) starts wherever it stands.
+        let Some(producer) = self.known.get(&claim.producer_id) else {
+            return Ok(Verdict::Append);
+        };
+        if claim.epoch < producer.epoch {
+            return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
+        }
+        if claim.epoch > producer.epoch {
+            return match claim.first_sequence {
+                0 => Ok(Verdict::Append),
+                _ => Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+            };
+        }
+        let last = claim.last_sequence();
+        let known = producer.batches.iter().find(|batch| {
+            batch.first_sequence == claim.first_sequence && batch.last_sequence == last
+        });
+        if let Some(batch) = known {
+            return Ok(Verdict::Duplicate { base_offset: batch.base_offset });
+        }
+        match producer.batches.back() {
+            Some(newest) if advance(newest.last_sequence, 1) != claim.first_sequence => {
+                Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+            }
+            _ => Ok(Verdict::Append),
+        }
+    }
+
+    /// Notes a batch that is in the log now, at `base_offset..=last_offset`.
+    pub(crate) fn appended(&mut self, claim: Claim, base_offset: i64, last_offset: i64) {
+        let producer = self.known.entry(claim.producer_id).or_insert_with(|| Producer {
+            epoch: claim.epoch,
+            last_offset: -1,
+            batches: VecDeque::with_capacity(KEPT_BATCHES),
+        });
+        self.by_last_offset.remove(&producer.last_offset);
+        if producer.epoch != claim.epoch {
+            producer.epoch = claim.epoch;
+            producer.batches.clear();
+        }
+        if producer.batches.len() == KEPT_BATCHES {
+            producer.batches.pop_front();
+        }
+        producer.last_offset = last_offset;
+        producer.batches.push_back(Batch {
+            first_sequence: claim.first_sequence,
+            last_sequence: claim.last_sequence(),
+            base_offset,
+        });
+        self.by_last_offset.insert(last_offset, claim.producer_id);
+        self.forget_oldest();
+    }
+
+    /// Forgets producers all of whose records are below `log_start`.
+    pub(crate) fn dropped_below(&mut self, log_start: i64) {
+        let kept = self.by_last_offset.split_off(&log_start);
+        for id in std::mem::replace(&mut self.by_last_offset, kept).into_values() {
+            self.known.remove(&id);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.known.len() > MAX_PRODUCERS
+            && let Some((_, id)) = self.by_last_offset.pop_first()
+        {
+            self.known.remove(&id);
+        }
+    }
+}
+
+impl Claim {
+    fn last_sequence(self) -> i32 {
+        advance(self.first_sequence, self.count.saturating_sub(1))
+    }
+}
+
+/// Sequence numbers wrap from `i32::MAX` to 0.
+fn advance(sequence: i32, by: i32) -> i32 {
+    let next = i64::from(sequence) + i64::from(by);
+    // The modulus is 2^31, so the result fits.
+    i32::try_from(next & i64::from(i32::MAX)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(epoch: i16, first_sequence: i32, count: i32) -> Claim {
+        Claim { producer_id: 7, epoch, first_sequence, count }
+    }
+
+    fn written(batches: &[(i16, i32, i32)]) -> Producers {
+        let mut producers = Producers::default();
+        let mut offset = 100;
+        for &(epoch, first, count) in batches {
+            let claim = claim(epoch, first, count);
+            assert_eq!(producers.check(claim), Ok(Verdict::Append), "{claim:?}");
+            producers.appended(claim, offset, offset + i64::from(count) - 1);
+            offset += i64::from(count);
+        }
+        producers
+    }
+
+    #[test]
+    fn retries_of_the_last_five_get_their_first_offset() {
+        let producers =
+            written(&[(0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 6, 2), (0, 8, 2), (0, 10, 2)]);
+        assert_eq!(producers.check(claim(0, 2, 2)), Ok(Verdict::Duplicate { base_offset: 102 }));
+        assert_eq!(producers.check(claim(0, 10, 2)), Ok(Verdict::Duplicate { base_offset: 110 }));
+        assert_eq!(producers.check(claim(0, 0, 2)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    }
+
+    #[test]
+    fn gaps_and_partial_overlaps_are_out_of_order() {
+        let producers = written(&[(0, 0, 2), (0, 2, 2)]);
+        assert_eq!(producers.check(claim(0, 5, 1)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        assert_eq!(producers.check(claim(0, 2, 3)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        assert_eq!(producers.check(claim(0, 4, 3)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn epochs_fence_and_restart_at_zero() {
+        let producers = written(&[(1, 0, 2)]);
+        assert_eq!(producers.check(claim(0, 2, 1)), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
+        assert_eq!(producers.check(claim(2, 2, 1)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        assert_eq!(producers.check(claim(2, 0, 1)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let producers = written(&[(0, i32::MAX - 1, 3)]);
+        assert_eq!(producers.check(claim(0, 1, 1)), Ok(Verdict::Append));
+        assert_eq!(producers.check(claim(0, 0, 1)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    }
+
+    #[test]
+    fn a_producer_whose_records_are_gone_is_forgotten() {
+        let mut producers = written(&[(3, 0, 2)]);
+        producers.dropped_below(101);
+        assert!(producers.check(claim(0, 0, 1)).is_err());
+        producers.dropped_below(102);
+        assert_eq!(producers.check(claim(0, 40, 1)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn the_number_of_producers_is_bounded() {
+        let mut producers = Producers::default();
+        for id in 0..=MAX_PRODUCERS as i64 {
+            producers.appended(
+                Claim { producer_id: id, epoch: 1, first_sequence: 0, count: 1 },
+                id,
+                id,
+            );
+        }
+        assert_eq!(producers.known.len(), MAX_PRODUCERS);
+        assert!(!producers.known.contains_key(&0));
+    }
+}

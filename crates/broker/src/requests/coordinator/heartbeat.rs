@@ -1,0 +1,151 @@
+//! ConsumerGroupHeartbeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_runtime::Instant;
+use onrush_wire::message::consumer_group_heartbeat::response::{Assignment, TopicPartitions};
+use onrush_wire::message::consumer_group_heartbeat::{Request, Response, request};
+use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
+
+use crate::core::{Core, string};
+use crate::groups::{
+    ASSIGNOR, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed, Told,
+};
+use crate::topics::{TopicRef, Topics};
+
+impl Subscribed for Topics {
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        let topic = self.find(TopicRef::Name(name)).ok()?;
+        Some((topic.id, i32::try_from(topic.logs.len()).unwrap_or(i32::MAX)))
+    }
+}
+
+impl Core {
+    pub(crate) fn consumer_group_heartbeat(&mut self, now: Instant, request: Request) -> Response {
+        let group = request.group_id.clone();
+        let told = valid(&request)
+            .and_then(|()| {
+                self.check_group(group.as_str()).map_err(|error| (error, error.to_string()))
+            })
+            .and_then(|()| self.report(now, group.as_str(), request));
+        match told {
+            Ok(told) => self.told(told),
+            Err((error, reason)) => {
+                tracing::info!(group = group.as_str(), %error, reason, "refused a heartbeat");
+                Response {
+                    error_code: error.0,
+                    error_message: Some(string(&reason)),
+                    ..Response::default()
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant, group_id: &str, request: Request) -> Result<Told, Refusal> {
+        self.expire_members(now, group_id);
+        let mut report = report_of(request);
+        if report.member_id.is_empty() {
+            // Version 0 leaves the choice to the broker.
+            report.member_id = uuid::from_random(self.random.uuid()).to_string();
+        }
+        let group_id: Arc<str> = group_id.into();
+        let timeout = self.config.session_timeout;
+        let group = self.groups.entry(group_id.clone()).or_default();
+        let told = group.heartbeat(now, timeout, report, &self.topics);
+        // Also after a refusal: members may have expired. Nobody hears of an epoch that is not stored.
+        self.offsets.reach_epoch(&group_id, group.epoch()).map_err(|error| {
+            let reason = format!("the broker cannot store the epoch of the group: {error}");
+            (ErrorCode::COORDINATOR_NOT_AVAILABLE, reason)
+        })?;
+        told
+    }
+
+    fn told(&self, told: Told) -> Response {
+        let assignment = told.assignment.map(|partitions| {
+            Box::new(Assignment {
+                topic_partitions: by_topic(&partitions),
+                ..Assignment::default()
+            })
+        });
+        Response {
+            member_id: Some(told.member_id.into()),
+            member_epoch: told.epoch,
+            heartbeat_interval_ms: millis(self.config.heartbeat_interval),
+            assignment,
+            ..Response::default()
+        }
+    }
+}
+
+fn valid(request: &Request) -> Result<(), Refusal> {
+    let invalid = |reason: &str| Err((ErrorCode::INVALID_REQUEST, reason.to_owned()));
+    let is_empty = |field: &Option<KafkaString>| field.as_ref().is_some_and(KafkaString::is_empty);
+    if is_empty(&request.instance_id) || is_empty(&request.rack_id) {
+        return invalid("an instance id or rack id that is given is not empty");
+    }
+    if request.subscribed_topic_regex.as_ref().is_some_and(|pattern| !pattern.is_empty()) {
+        let reason = "subscriptions by pattern are not served; name the topics".to_owned();
+        return Err((ErrorCode::INVALID_REGULAR_EXPRESSION, reason));
+    }
+    if request.server_assignor.as_ref().is_some_and(|assignor| assignor.as_str() != ASSIGNOR) {
+        return Err((ErrorCode::UNSUPPORTED_ASSIGNOR, format!("the assignor is {ASSIGNOR}")));
+    }
+    let owns = request.topic_partitions.as_ref().is_none_or(|partitions| !partitions.is_empty());
+    match request.member_epoch {
+        JOIN if request.rebalance_timeout_ms <= 0 => {
+            invalid("who joins gives a rebalance time-out")
+        }
+        JOIN if owns => invalid("who joins owns nothing, and says so"),
+        JOIN if request.subscribed_topic_names.is_none() => invalid("who joins names its topics"),
+        JOIN => Ok(()),
+        ..LEAVE_FOR_NOW => invalid("the member epoch is below -2"),
+        _ if request.member_id.is_empty() => invalid("only who joins may have no member id"),
+        LEAVE_FOR_NOW if request.instance_id.is_none() => {
+            invalid("only an instance leaves for a while")
+        }
+        LEAVE | LEAVE_FOR_NOW | 1.. => Ok(()),
+    }
+}
+
+fn report_of(request: Request) -> Report {
+    let text = |text: KafkaString| text.as_str().to_owned();
+    Report {
+        member_id: text(request.member_id),
+        epoch: request.member_epoch,
+        instance: request.instance_id.map(text),
+        rebalance_timeout: u64::try_from(request.rebalance_timeout_ms)
+            .ok()
+            .map(Duration::from_millis),
+        topics: request.subscribed_topic_names.map(|names| names.into_iter().map(text).collect()),
+        owned: request.topic_partitions.map(|topics| partitions_of(&topics)),
+    }
+}
+
+fn partitions_of(topics: &[request::TopicPartitions]) -> Partitions {
+    let of_topic = |topic: &request::TopicPartitions| {
+        let id = topic.topic_id;
+        topic.partitions.clone().into_iter().map(move |partition| (id, partition))
+    };
+    topics.iter().flat_map(of_topic).collect()
+}
+
+fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
+    let mut topics: Vec<TopicPartitions> = Vec::new();
+    // In order, so those of one topic are side by side.
+    for (topic_id, partition) in partitions {
+        match topics.last_mut() {
+            Some(topic) if topic.topic_id == *topic_id => topic.partitions.push(*partition),
+            _ => topics.push(TopicPartitions {
+                topic_id: *topic_id,
+                partitions: vec![*partition],
+                ..TopicPartitions::default()
+            }),
+        }
+    }
+    topics
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

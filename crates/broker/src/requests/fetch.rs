@@ -1,0 +1,157 @@
+//! Fetch: slices of the log, at once or when enough has come.
+//!
+//! No fetch sessions: every answer has session id 0, which tells a client to go on with full requests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use onrush_runtime::Instant;
+use onrush_wire::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition, FetchedTopic,
+    TOPIC_IDS,
+};
+use onrush_wire::produce::CurrentLeader;
+use onrush_wire::{ErrorCode, WireError};
+
+use crate::config::{MAX_FETCH_BYTES, MAX_FETCH_WAIT};
+use crate::core::{Core, Envelope, Outcome};
+use crate::log::{Log, Oversized, Slice};
+use crate::parked::{ConnectionId, ParkedFetch};
+use crate::topics::{Place, Topic, TopicRef};
+
+/// What a fetch found.
+pub(crate) struct Found {
+    pub(crate) response: FetchResponse,
+    bytes: usize,
+    /// An error is told at once.
+    failed: bool,
+    places: Vec<Place>,
+}
+
+impl Core {
+    pub(crate) fn fetch(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<Outcome, WireError> {
+        let Envelope { version, correlation_id, .. } = envelope;
+        let request = FetchRequest::decode(version, body)?;
+        if request.session_epoch > 0 {
+            let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+            let response = FetchResponse { error_code, ..FetchResponse::default() };
+            return Ok(Outcome::Reply(response.encode(correlation_id, version)?));
+        }
+        let found = self.read_all(&request, version);
+        let wanted = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes(&request));
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        if found.failed || found.bytes >= wanted || wait.is_zero() {
+            return Ok(Outcome::Reply(found.response.encode(correlation_id, version)?));
+        }
+        let deadline = now + wait.min(MAX_FETCH_WAIT);
+        let missing = wanted - found.bytes;
+        let places = found.places;
+        let fetch = ParkedFetch { correlation_id, version, request, places, missing };
+        self.parked.park(connection, fetch);
+        Ok(Outcome::Parked(deadline))
+    }
+
+    /// Reads what there is now.
+    pub(crate) fn read_all(&self, request: &FetchRequest, version: i16) -> Found {
+        let mut found = Found {
+            response: FetchResponse::default(),
+            bytes: 0,
+            failed: false,
+            places: Vec::new(),
+        };
+        let limit = max_bytes(request);
+        for topic in &request.topics {
+            let fetched = self.read_topic(topic, version, limit, &mut found);
+            found.response.topics.push(fetched);
+        }
+        found
+    }
+
+    fn read_topic(
+        &self,
+        asked: &FetchTopic,
+        version: i16,
+        limit: usize,
+        found: &mut Found,
+    ) -> FetchedTopic {
+        let by = match version {
+            TOPIC_IDS.. => TopicRef::Id(asked.topic_id),
+            _ => TopicRef::Name(asked.name.as_str()),
+        };
+        let topic = self.topics.find(by);
+        let mut partitions = Vec::with_capacity(asked.partitions.len());
+        for partition in &asked.partitions {
+            let read = topic.and_then(|topic| self.read_partition(topic, partition, limit, found));
+            partitions.push(read.unwrap_or_else(|error| {
+                found.failed = true;
+                self.failed(partition.index, error)
+            }));
+        }
+        FetchedTopic { name: asked.name.clone(), topic_id: asked.topic_id, partitions }
+    }
+
+    fn read_partition(
+        &self,
+        topic: &Topic,
+        asked: &FetchPartition,
+        limit: usize,
+        found: &mut Found,
+    ) -> Result<FetchedPartition, ErrorCode> {
+        let log = usize::try_from(asked.index).ok().and_then(|index| topic.logs.get(index));
+        let log = log.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.check_leader_epoch(asked.current_leader_epoch)?;
+        let max =
+            usize::try_from(asked.max_bytes).unwrap_or(0).min(limit.saturating_sub(found.bytes));
+        let oversized_first = match found.bytes {
+            0 => Oversized::Allowed,
+            _ => Oversized::Refused,
+        };
+        let slice = log.read(asked.fetch_offset, max, oversized_first).map_err(|error| {
+            tracing::error!(topic = %topic.name, asked.index, asked.fetch_offset, %error, "cannot read a log");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        })?;
+        let Slice::Records(records) = slice else {
+            found.failed = true;
+            let error_code = ErrorCode::OFFSET_OUT_OF_RANGE;
+            return Ok(FetchedPartition { error_code, ..partition_of(log, asked.index) });
+        };
+        found.bytes += records.len();
+        found.places.push(Place { topic: topic.name.clone(), partition: asked.index });
+        Ok(FetchedPartition { records, ..partition_of(log, asked.index) })
+    }
+
+    /// A client that knows of an older epoch may have seen bytes that a crash took since.
+    pub(crate) fn check_leader_epoch(&self, epoch: i32) -> Result<(), ErrorCode> {
+        match epoch.cmp(&self.topics.leader_epoch()) {
+            _ if epoch < 0 => Ok(()),
+            std::cmp::Ordering::Less => Err(ErrorCode::FENCED_LEADER_EPOCH),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+        }
+    }
+
+    fn failed(&self, index: i32, error: ErrorCode) -> FetchedPartition {
+        let leader = CurrentLeader { id: self.config.node_id, epoch: self.topics.leader_epoch() };
+        let current_leader = (error == ErrorCode::FENCED_LEADER_EPOCH).then_some(leader);
+        FetchedPartition { current_leader, ..FetchedPartition::failed(index, error) }
+    }
+}
+
+fn partition_of(log: &Log, index: i32) -> FetchedPartition {
+    FetchedPartition {
+        high_watermark: log.end(),
+        last_stable_offset: log.end(),
+        log_start_offset: log.start(),
+        ..FetchedPartition::failed(index, ErrorCode::NONE)
+    }
+}
+
+fn max_bytes(request: &FetchRequest) -> usize {
+    usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH_BYTES)
+}

@@ -1,0 +1,188 @@
+//! Produce: header checks, then an append of the very bytes that came from the socket.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use onrush_record::error::RecordError;
+use onrush_record::header::{set_base_offset, set_partition_leader_epoch};
+use onrush_record::{BatchHeader, RawBatch};
+use onrush_wire::produce::{
+    PartitionProduced, ProduceRequest, ProduceResponse, TOPIC_IDS, TopicProduce, TopicProduced,
+};
+use onrush_wire::{ErrorCode, WireError};
+
+use crate::config::MAX_BATCH;
+use crate::core::{Core, Envelope, Outcome, string};
+use crate::producers::Verdict;
+use crate::topics::{Place, TopicRef};
+
+/// The topics of a request with what is left of them when it is dropped, so that its bytes can be written to.
+struct Incoming {
+    answer: TopicProduced,
+    place: Result<Place, ErrorCode>,
+    /// Partition and where its batch lies in the body.
+    batches: Vec<(i32, Range<usize>)>,
+}
+
+impl Core {
+    pub(crate) fn produce(
+        &mut self,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<Outcome, WireError> {
+        let request = ProduceRequest::decode(envelope.version, body.clone())?;
+        let acks = request.acks;
+        let refusal = refusal(&request);
+        let incoming: Vec<Incoming> = request
+            .topics
+            .iter()
+            .map(|topic| self.incoming(envelope.version, topic, &body))
+            .collect();
+        drop(request);
+        // Nobody else has the frame now, unless it was read together with others; then it is copied.
+        let mut rest = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut consumed = 0;
+        let mut response = ProduceResponse::default();
+        for topic in incoming {
+            let mut answer = topic.answer;
+            for (index, range) in topic.batches {
+                let _ = rest.split_to(range.start.saturating_sub(consumed).min(rest.len()));
+                let batch = rest.split_to(range.len().min(rest.len()));
+                consumed = range.end.max(consumed);
+                let place = refusal.map_or_else(|| topic.place.clone(), Err);
+                let written =
+                    place.and_then(|place| self.write(&Place { partition: index, ..place }, batch));
+                answer
+                    .partitions
+                    .push(written.unwrap_or_else(|error| PartitionProduced::failed(index, error)));
+            }
+            response.topics.push(answer);
+        }
+        match acks {
+            0 => Ok(Outcome::Silent),
+            _ => Ok(Outcome::Reply(vec![
+                response.encode(envelope.correlation_id, envelope.version)?,
+            ])),
+        }
+    }
+
+    fn incoming(&self, version: i16, topic: &TopicProduce, body: &Bytes) -> Incoming {
+        let asked = match version {
+            TOPIC_IDS.. => TopicRef::Id(topic.topic_id),
+            _ => TopicRef::Name(topic.name.as_str()),
+        };
+        let place =
+            self.topics.find(asked).map(|found| Place { topic: found.name.clone(), partition: 0 });
+        let batches = topic
+            .partitions
+            .iter()
+            .map(|partition| (partition.index, range_in(body, partition.records.as_deref())))
+            .collect();
+        let answer = TopicProduced {
+            name: string(topic.name.as_str()),
+            topic_id: topic.topic_id,
+            partitions: Vec::with_capacity(topic.partitions.len()),
+        };
+        Incoming { answer, place, batches }
+    }
+
+    fn write(
+        &mut self,
+        place: &Place,
+        mut batch: BytesMut,
+    ) -> Result<PartitionProduced, ErrorCode> {
+        let log = self.topics.log(&place.topic, place.partition)?;
+        let start = log.start();
+        let mut header = checked(&batch).map_err(|fault| {
+            let Place { topic, partition } = place;
+            tracing::warn!(%topic, partition, %fault, "refused a batch");
+            fault.code()
+        })?;
+        if let Verdict::Duplicate { base_offset } = log.check(&header)? {
+            return Ok(PartitionProduced::written(place.partition, base_offset, start));
+        }
+        header.base_offset = log.end();
+        header.partition_leader_epoch = self.topics.leader_epoch();
+        set_base_offset(&mut batch, header.base_offset);
+        set_partition_leader_epoch(&mut batch, header.partition_leader_epoch);
+        let appended = self.topics.append(place, &header, batch.freeze())?;
+        self.parked.appended(place, appended.bytes);
+        Ok(PartitionProduced::written(place.partition, appended.base_offset, start))
+    }
+}
+
+/// An error of the request as a whole.
+fn refusal(request: &ProduceRequest) -> Option<ErrorCode> {
+    if !matches!(request.acks, -1..=1) {
+        return Some(ErrorCode::INVALID_REQUIRED_ACKS);
+    }
+    request.transactional_id.is_some().then_some(ErrorCode::INVALID_TXN_STATE)
+}
+
+/// Where `slice` lies in `body`, which it is a slice of.
+fn range_in(body: &[u8], slice: Option<&[u8]>) -> Range<usize> {
+    let Some(slice) = slice else { return 0..0 };
+    let start = slice.as_ptr().addr().saturating_sub(body.as_ptr().addr());
+    start..start + slice.len()
+}
+
+/// Why a batch is not taken.
+#[derive(Debug, thiserror::Error)]
+enum BatchFault {
+    #[error(transparent)]
+    Malformed(#[from] RecordError),
+    #[error("a batch of {0} bytes is above the limit of {MAX_BATCH}")]
+    TooLarge(usize),
+    #[error("{0} bytes stand behind the batch; a request has one batch per partition")]
+    Trailing(usize),
+    #[error("{0}")]
+    Invalid(&'static str),
+    #[error("transactions are not served")]
+    Transactional,
+}
+
+impl BatchFault {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Malformed(RecordError::UnsupportedMagic { .. }) => {
+                ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT
+            }
+            Self::Malformed(RecordError::UnknownCodec { .. }) => {
+                ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+            }
+            Self::Malformed(_) => ErrorCode::CORRUPT_MESSAGE,
+            Self::TooLarge(_) => ErrorCode::MESSAGE_TOO_LARGE,
+            Self::Trailing(_) | Self::Invalid(_) => ErrorCode::INVALID_RECORD,
+            Self::Transactional => ErrorCode::INVALID_TXN_STATE,
+        }
+    }
+}
+
+/// The header of the one batch in `bytes`, if it may be appended.
+fn checked(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
+    if bytes.len() > MAX_BATCH {
+        return Err(BatchFault::TooLarge(bytes.len()));
+    }
+    let batch = RawBatch::parse(bytes)?;
+    batch.verify_crc()?;
+    let header = batch.header;
+    if batch.bytes.len() != bytes.len() {
+        return Err(BatchFault::Trailing(bytes.len() - batch.bytes.len()));
+    }
+    if header.attributes.is_control() {
+        return Err(BatchFault::Invalid("a producer may not send control batches"));
+    }
+    if header.attributes.is_transactional() {
+        return Err(BatchFault::Transactional);
+    }
+    if header.record_count < 1 || header.record_count != header.last_offset_delta.saturating_add(1)
+    {
+        return Err(BatchFault::Invalid(
+            "the offsets of a new batch are dense, and it has a record",
+        ));
+    }
+    if header.producer_id >= 0 && (header.producer_epoch < 0 || header.base_sequence < 0) {
+        return Err(BatchFault::Invalid("a producer id comes with an epoch and a sequence"));
+    }
+    Ok(header)
+}

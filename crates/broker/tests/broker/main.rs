@@ -1,0 +1,4 @@
+//! The broker as its clients see it: through sockets, with requests made by `onrush-wire`.
+
+mod records;
+mod support;
