@@ -24,6 +24,7 @@ mod link;
 mod lock;
 mod offsets;
 mod partition;
+pub mod produce;
 mod string;
 
 pub use admin::{At, ListedOffset};
@@ -36,3 +37,5 @@ pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};
 pub use offsets::{Commit, Committed};
 pub use onrush_wire::{ErrorCode, Uuid};
 pub use partition::TopicPartition;
+pub use produce::{AckSink, Acked, Acks, AppendError, Appender, ProduceError, Producer, ProducerConfig, TopicHandle};
+pub use onrush_record::{Compression, Header};
