@@ -7,6 +7,7 @@ use crate::codec::Codec;
 use crate::error::{CompressionFault, RecordError};
 use crate::header::HEADER_LEN;
 use crate::lz4_frame;
+use crate::output::{Fault, Output, grow};
 
 const TOO_SMALL: usize = (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
 
@@ -46,7 +47,8 @@ impl Decompressor {
     }
 
     /// Finds the records of `raw`. Compressed ones replace what is in `out`, which is meant to be
-    /// used again: its capacity spares guesses. After an error its content has no meaning.
+    /// used again as it is: its capacity spares guesses, its old content zeroing. After an error
+    /// its content has no meaning.
     pub fn payload(
         &mut self,
         raw: &RawBatch<'_>,
@@ -58,10 +60,9 @@ impl Decompressor {
         if codec == Codec::None || (raw.header.record_count == 0 && body.is_empty()) {
             return Ok(Payload::InPlace);
         }
-        out.clear();
         let decompressed = match codec {
-            Codec::Lz4 => lz4_frame::decompress(body, self.limit, out),
-            Codec::Zstd => self.zstd(body, out).map_err(|fault| FaultAt { fault, position: 0 }),
+            Codec::Lz4 => self.lz4(body, out),
+            Codec::Zstd => self.zstd(body, out).map_err(|fault| (fault, 0)),
             Codec::None | Codec::Gzip | Codec::Snappy => {
                 let (position, base_offset) = (raw.position, raw.header.base_offset);
                 return Err(RecordError::UnsupportedCodec { position, base_offset, codec });
@@ -69,13 +70,21 @@ impl Decompressor {
         };
         match decompressed {
             Ok(()) => Ok(Payload::Decompressed),
-            Err(fault) => Err(self.error(raw, codec, fault)),
+            Err((fault, position)) => Err(self.error(raw, codec, fault, position)),
         }
+    }
+
+    fn lz4(&self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), (Fault, usize)> {
+        let mut output = Output::new(out, self.limit);
+        lz4_frame::decompress(frames, &mut output)?;
+        output.finish();
+        Ok(())
     }
 
     /// Frames may leave their size out (the Java client's do). One call without a window buffer
     /// is still the cheapest way, so the room is guessed, and doubled when it was too small.
     fn zstd(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        out.clear();
         let mut room = match get_frame_content_size(frames) {
             Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
             Ok(None) => {
@@ -101,42 +110,14 @@ impl Decompressor {
     }
 
     #[cold]
-    fn error(&self, raw: &RawBatch<'_>, codec: Codec, at: FaultAt) -> RecordError {
-        let base_offset = raw.header.base_offset;
-        match at.fault {
-            Fault::TooLarge => {
-                let limit = self.limit;
-                RecordError::TooLarge { position: raw.position, base_offset, limit }
-            }
+    fn error(&self, raw: &RawBatch<'_>, codec: Codec, fault: Fault, at: usize) -> RecordError {
+        let (limit, base_offset) = (self.limit, raw.header.base_offset);
+        match fault {
+            Fault::TooLarge => RecordError::TooLarge { position: raw.position, base_offset, limit },
             Fault::Data(fault) => {
-                let position = raw.position + HEADER_LEN + at.position;
+                let position = raw.position + HEADER_LEN + at;
                 RecordError::Compressed { position, base_offset, codec, fault }
             }
         }
-    }
-}
-
-/// Why data do not decompress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// There is more than the limit allows.
-    TooLarge,
-    /// The data are malformed.
-    Data(CompressionFault),
-}
-
-/// Why data do not decompress, and where in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FaultAt {
-    pub(crate) fault: Fault,
-    pub(crate) position: usize,
-}
-
-/// Makes room for `len` bytes in all, by doubling, but never above `limit`.
-pub(crate) fn grow(out: &mut Vec<u8>, len: usize, limit: usize) {
-    let capacity = out.capacity();
-    if len > capacity {
-        let wanted = capacity.saturating_mul(2).min(limit).max(len);
-        out.reserve_exact(wanted - out.len());
     }
 }

@@ -32,6 +32,7 @@ pub mod error;
 pub mod header;
 mod lz4_block;
 mod lz4_frame;
+mod output;
 pub mod partitioner;
 pub mod record;
 mod record_headers;

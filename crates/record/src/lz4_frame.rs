@@ -11,9 +11,9 @@
 
 use lz4::block::{CompressionMode, compress_bound, compress_to_buffer, decompress_to_buffer};
 
-use crate::decompressor::{Fault, FaultAt, grow};
 use crate::error::CompressionFault;
-use crate::lz4_block::{Bounds, decompress_linked};
+use crate::lz4_block::decompress_linked;
+use crate::output::{Fault, Output};
 use crate::xxh32::short_hash;
 
 const MAGIC: u32 = 0x184d_2204;
@@ -64,12 +64,14 @@ pub(crate) fn compress(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Appends the content of all frames in `bytes`, unless `out` became longer than `limit`.
-pub(crate) fn decompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), FaultAt> {
+/// Appends the content of all frames in `bytes`. A fault comes with its place in `bytes`.
+pub(crate) fn decompress(bytes: &[u8], out: &mut Output<'_>) -> Result<(), (Fault, usize)> {
     let mut input = Input { bytes, position: 0 };
     loop {
-        let frame = Frame::parse(&mut input).map_err(|fault| input.at(fault))?;
-        frame.content(&mut input, limit, out).map_err(|fault| input.at(fault))?;
+        let frame = Frame::parse(&mut input).and_then(|frame| frame.content(&mut input, out));
+        if let Err(fault) = frame {
+            return Err((fault, input.position));
+        }
         if input.position == bytes.len() {
             return Ok(());
         }
@@ -114,8 +116,8 @@ impl Frame {
         Ok(Frame { flags, block_max, content_size })
     }
 
-    fn content(&self, input: &mut Input<'_>, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let start = out.len();
+    fn content(&self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<(), Fault> {
+        let start = out.written();
         loop {
             let length = input.u32()?;
             if length == 0 {
@@ -128,18 +130,17 @@ impl Frame {
             }
             let block = input.take(length as usize)?;
             if stored {
-                store(block, limit, out)?;
+                out.write(block)?;
             } else if self.flags & INDEPENDENT != 0 {
-                decompress_independent(block, self.block_max, limit, out)?;
+                decompress_independent(block, self.block_max, out)?;
             } else {
-                let bounds = Bounds { frame: start, block: out.len() + self.block_max, limit };
-                decompress_linked(block, bounds, out)?;
+                decompress_linked(block, self.block_max, start, out)?;
             }
             input.skip_checksum(self.flags & BLOCK_CHECKSUM)?;
         }
         input.skip_checksum(self.flags & CONTENT_CHECKSUM)?;
         match self.content_size {
-            Some(size) if size != (out.len() - start) as u64 => {
+            Some(size) if size != (out.written() - start) as u64 => {
                 Err(Fault::Data(CompressionFault::ContentSize))
             }
             _ => Ok(()),
@@ -147,39 +148,25 @@ impl Frame {
     }
 }
 
-fn store(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let end = out.len() + block.len();
-    if end > limit {
-        return Err(Fault::TooLarge);
-    }
-    grow(out, end, limit);
-    out.extend_from_slice(block);
-    Ok(())
-}
-
 /// liblz4 does not tell a block that needs more room from a corrupt one, so a failure is tried
 /// again with the most room that the frame and the limit allow.
 fn decompress_independent(
     block: &[u8],
     block_max: usize,
-    limit: usize,
-    out: &mut Vec<u8>,
+    out: &mut Output<'_>,
 ) -> Result<(), Fault> {
-    let start = out.len();
-    let most = block_max.min(limit.saturating_sub(start));
+    let most = block_max.min(out.left());
     let usual = most.min(USUAL_BLOCK_LEN.max(block.len() * USUAL_RATIO));
     for room in [usual, most] {
-        grow(out, start + room, limit);
-        out.resize(start + room, 0);
-        if let Ok(length) = decompress_to_buffer(block, Some(room as i32), &mut out[start..]) {
-            out.truncate(start + length);
+        let decompressed = decompress_to_buffer(block, Some(room as i32), out.room(room)?);
+        if let Ok(length) = decompressed {
+            out.advance(length);
             return Ok(());
         }
         if room == most {
             break;
         }
     }
-    out.truncate(start);
     Err(if most < block_max { Fault::TooLarge } else { Fault::Data(CompressionFault::Block) })
 }
 
@@ -214,9 +201,5 @@ impl<'a> Input<'a> {
             self.take(CHECKSUM_LEN)?;
         }
         Ok(())
-    }
-
-    fn at(&self, fault: Fault) -> FaultAt {
-        FaultAt { fault, position: self.position }
     }
 }

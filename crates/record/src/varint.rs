@@ -13,19 +13,37 @@ pub(crate) const MAX_LEN_64: usize = 10;
 /// Bytes that `value` takes.
 #[inline(always)]
 pub(crate) fn len(value: i64) -> usize {
-    (70 - (zigzag(value) | 1).leading_zeros() as usize) / 7
+    match zigzag(value) {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        bits => (70 - bits.leading_zeros() as usize) / 7,
+    }
 }
 
 /// Writes `value` at `at`, and returns the place after it.
 #[inline(always)]
-pub(crate) fn put(bytes: &mut [u8], mut at: usize, value: i64) -> usize {
-    let mut rest = zigzag(value);
-    while rest >= 0x80 {
-        bytes[at] = rest as u8 | 0x80;
-        rest >>= 7;
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: i64) -> usize {
+    match zigzag(value) {
+        bits @ 0..0x80 => {
+            bytes[at] = bits as u8;
+            at + 1
+        }
+        bits @ 0x80..0x4000 => {
+            bytes[at..at + 2].copy_from_slice(&[bits as u8 | 0x80, (bits >> 7) as u8]);
+            at + 2
+        }
+        bits => put_long(bytes, at, bits),
+    }
+}
+
+#[inline(never)]
+fn put_long(bytes: &mut [u8], mut at: usize, mut bits: u64) -> usize {
+    while bits >= 0x80 {
+        bytes[at] = bits as u8 | 0x80;
+        bits >>= 7;
         at += 1;
     }
-    bytes[at] = rest as u8;
+    bytes[at] = bits as u8;
     at + 1
 }
 
