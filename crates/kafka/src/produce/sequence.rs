@@ -5,6 +5,8 @@
 //! broker can drop what it has already. The rules:
 //!
 //! 1. Up to five batches of a partition are in flight, all with one broker. A request carries at most one of each partition.
+//!    The broker knows the last five again, so no batch is sent while one five before it has no good answer: a refusal of
+//!    one that was in the log already would otherwise let those behind it push it out of the broker's memory.
 //! 2. When one fails in a way that a repetition cures, it goes back to its place, and the track is *held*: nothing is sent
 //!    until everything in flight has its answer. Those behind it fail too (their sequence has a gap before it) and go
 //!    back to their places. Then all are sent again in order, with the same sequences.
@@ -314,10 +316,14 @@ impl Track {
     /// The length of the batch that may be sent now.
     fn sendable(&self, now: Instant, max_in_flight: usize) -> Option<usize> {
         let paused = self.not_before.is_some_and(|at| at > now);
-        if self.held || paused || self.flying.len() >= max_in_flight {
+        let next = self.waiting.front()?;
+        // Counted from the oldest one without a good answer, not by what is in flight: see rule 1.
+        let window = u64::try_from(max_in_flight).unwrap_or(u64::MAX);
+        let oldest = self.flying.iter().map(|flying| flying.entry.order).min().unwrap_or(next.order);
+        if self.held || paused || next.order >= oldest.saturating_add(window) {
             return None;
         }
-        self.waiting.front().map(|entry| entry.batch.bytes.len())
+        Some(next.batch.bytes.len())
     }
 
     /// Puts the first waiting batch into `request`.
