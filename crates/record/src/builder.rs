@@ -145,7 +145,7 @@ impl BatchBuilder {
     }
 
     /// Seals the batch and hands its buffer out: uncompressed, the very one that records were
-    /// appended to. The builder is then empty.
+    /// appended to, with the room that is left in it. The builder is then empty.
     pub fn seal(
         &mut self,
         producer_id: i64,

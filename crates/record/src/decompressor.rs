@@ -41,7 +41,8 @@ pub struct Decompressor {
 }
 
 impl Decompressor {
-    /// A decompressor that refuses batches with more than `max_decompressed` bytes of records.
+    /// A decompressor that refuses batches whose records become more than `max_decompressed` bytes.
+    /// Records that are not compressed take no buffer, and so know no limit here.
     pub fn new(max_decompressed: usize) -> Decompressor {
         Decompressor { limit: max_decompressed, zstd: None }
     }

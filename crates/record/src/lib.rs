@@ -19,6 +19,32 @@
 //!
 //! Nothing here trusts a length: what is malformed is a [`RecordError`] with its position, and no
 //! buffer grows above the limit that [`Decompressor::new`] was given.
+//!
+//! ```
+//! use onrush_record::{
+//!     BatchBuilder, Compression, Compressor, Decompressor, RecordError, batches, records,
+//! };
+//!
+//! # fn main() -> Result<(), RecordError> {
+//! let mut builder = BatchBuilder::new(Compression::Lz4);
+//! builder.append(1_700_000_000_000, Some(b"N14228"), Some(b"11 minutes late"), &[])?;
+//! builder.append(1_700_000_000_007, None, Some(b"cancelled"), &[])?;
+//! let batch = builder.seal(-1, -1, -1, &mut Compressor::new())?;
+//!
+//! let mut decompressor = Decompressor::new(1 << 20);
+//! let mut buffer = Vec::new();
+//! for raw in batches(&batch) {
+//!     let raw = raw?;
+//!     raw.verify_crc()?;
+//!     let payload = decompressor.payload(&raw, &mut buffer)?.bytes(&raw, &buffer);
+//!     for record in records(payload, &raw.header) {
+//!         let record = record?;
+//!         println!("{}: {:?} = {:?}", record.offset, record.key, record.value);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! Foreign bytes: every fault is an error that names its place, never a panic or a large buffer.
 
-use onrush_record::header::set_producer;
+mod foreign;
+
 use onrush_record::{
     BatchBuilder, BatchHeader, Compression, CompressionFault, Compressor, Decompressor, HEADER_LEN,
     Header, Payload, RawBatch, RecordError, RecordFault, batches, record_at, records,
@@ -8,6 +9,8 @@ use onrush_record::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+
+use crate::foreign::{batch_around, reseal};
 
 const LIMIT: usize = 1 << 20;
 
@@ -54,11 +57,6 @@ fn read_all(bytes: &[u8]) -> Result<usize, RecordError> {
 
 fn verify_all(bytes: &[u8]) -> Result<(), RecordError> {
     batches(bytes).try_for_each(|raw| raw?.verify_crc())
-}
-
-/// Writes the CRC that the bytes have now.
-fn reseal(bytes: &mut [u8]) {
-    set_producer(bytes, 1, 2, 3);
 }
 
 fn mutations() -> impl Strategy<Value = Vec<(Index, u8)>> {
@@ -153,12 +151,9 @@ proptest! {
         bytes in vec(any::<u8>(), 0..300),
         keep in 0..20usize,
     ) {
-        let mut batch = batch(COMPRESSIONS[kind], 3);
-        batch.truncate(HEADER_LEN + keep.min(batch.len() - HEADER_LEN));
-        batch.extend_from_slice(&bytes);
-        let length = batch.len() as i32 - 12;
-        batch[8..12].copy_from_slice(&length.to_be_bytes());
-        reseal(&mut batch);
+        let sound = batch(COMPRESSIONS[kind], 3);
+        let start = &sound[HEADER_LEN..sound.len().min(HEADER_LEN + keep)];
+        let batch = batch_around(COMPRESSIONS[kind], &[start, &bytes].concat());
         let _ = read_all(&batch);
     }
 }
@@ -298,17 +293,6 @@ fn a_position_outside_is_an_error() {
     }
 }
 
-/// A batch whose records are `body`, compressed by other means.
-fn foreign(compression: Compression, body: &[u8]) -> Vec<u8> {
-    let mut bytes = batch(compression, 3);
-    bytes.truncate(HEADER_LEN);
-    bytes.extend_from_slice(body);
-    let length = bytes.len() as i32 - 12;
-    bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    reseal(&mut bytes);
-    bytes
-}
-
 #[test]
 fn unread_compressions_are_named() {
     for (id, name) in [(1u8, "gzip"), (2, "snappy")] {
@@ -324,7 +308,7 @@ fn unread_compressions_are_named() {
 #[test]
 fn a_batch_that_lost_all_records_needs_no_decompression() {
     for compression in COMPRESSIONS {
-        let mut bytes = foreign(compression, &[]);
+        let mut bytes = batch_around(compression, &[]);
         bytes[57..61].copy_from_slice(&[0; 4]);
         reseal(&mut bytes);
         assert_eq!(read_all(&bytes), Ok(0));
@@ -351,7 +335,7 @@ fn bombs_are_refused_and_never_allocated() {
         (Compression::Lz4, lz4),
     ];
     for (compression, body) in bombs {
-        let bytes = foreign(compression, &body);
+        let bytes = batch_around(compression, &body);
         let expected = RecordError::TooLarge { position: 0, base_offset: 0, limit: LIMIT };
         assert_eq!(read_all(&bytes), Err(expected));
     }
@@ -383,7 +367,7 @@ fn lz4_faults_name_the_place() {
     let case = |at: usize, byte: u8| {
         let mut frame = frame.to_vec();
         frame[at] = byte;
-        match read_all(&foreign(Compression::Lz4, &frame)) {
+        match read_all(&batch_around(Compression::Lz4, &frame)) {
             Err(RecordError::Compressed { position, fault, .. }) => (position - HEADER_LEN, fault),
             other => panic!("{other:?}"),
         }

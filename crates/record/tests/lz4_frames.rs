@@ -1,15 +1,16 @@
 //! LZ4 frames in all the ways that Kafka clients write them.
 
+mod foreign;
+
 use std::io::Write;
 
 use lz4::liblz4::BlockChecksum;
 use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
-use onrush_record::header::set_producer;
-use onrush_record::{
-    BatchBuilder, Compression, Compressor, Decompressor, HEADER_LEN, RawBatch, RecordError,
-};
+use onrush_record::{Compression, Decompressor, RawBatch, RecordError};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::foreign::batch_around;
 
 const LIMIT: usize = 8 << 20;
 
@@ -60,22 +61,8 @@ fn frame(content: &[u8], style: &Style) -> Vec<u8> {
     frame
 }
 
-/// A batch around these bytes; what they decompress to need not be records.
-fn batch(body: &[u8]) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(Compression::Lz4);
-    builder.append(0, None, None, &[]).unwrap();
-    let mut bytes = Vec::new();
-    builder.finish(1, 2, 3, &mut Compressor::new(), &mut bytes).unwrap();
-    bytes.truncate(HEADER_LEN);
-    bytes.extend_from_slice(body);
-    let length = bytes.len() as i32 - 12;
-    bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    set_producer(&mut bytes, 1, 2, 3);
-    bytes
-}
-
 fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, RecordError> {
-    let bytes = batch(body);
+    let bytes = batch_around(Compression::Lz4, body);
     let raw = RawBatch::parse(&bytes)?;
     let mut out = Vec::new();
     let result = Decompressor::new(limit).payload(&raw, &mut out);
