@@ -8,8 +8,8 @@ use kafka_protocol::records::{
     RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 use onrush_record::{
-    BatchBuilder, Compression, Compressor, Decompressor, Header, RawBatch, Record, batches,
-    record_at, records,
+    BatchBuilder, BatchHeader, Compression, Compressor, Decompressor, Header, RawBatch, Record,
+    batches, record_at, records,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -182,6 +182,10 @@ proptest! {
             Bytes::from(out)
         };
         prop_assert!(builder.is_empty());
+        let header = BatchHeader::parse(&bytes).unwrap();
+        prop_assert_eq!(header.base_timestamp, batch[0].timestamp);
+        prop_assert_eq!(Some(header.max_timestamp), batch.iter().map(|e| e.timestamp).max());
+        prop_assert_eq!(header.last_offset() as usize, batch.len() - 1);
 
         let set = RecordBatchDecoder::decode(&mut bytes).unwrap();
         prop_assert_eq!(set.compression, theirs);
