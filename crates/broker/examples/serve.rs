@@ -5,6 +5,7 @@ use onrush_broker::{Broker, BrokerConfig};
 use onrush_runtime::{Disk, Runtime};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:9092".to_owned());
     let directory = arguments.next();

@@ -193,10 +193,21 @@ fn answer<R: Request>(
     body: Bytes,
     handle: impl FnOnce(R) -> R::Response,
 ) -> Result<Outcome, WireError> {
-    let request = decode_request(envelope.version, body)?;
+    let request = tolerant(body, |body| decode_request(envelope.version, body))?;
     let response = handle(request);
     let frame = encode_response(envelope.correlation_id, envelope.version, &response)?;
     Ok(Outcome::Reply(vec![frame]))
+}
+
+/// Decodes a request without minding bytes behind its last field: brokers never did, and librdkafka sends some.
+pub(crate) fn tolerant<R>(
+    body: Bytes,
+    decode: impl Fn(Bytes) -> Result<R, WireError>,
+) -> Result<R, WireError> {
+    match decode(body.clone()) {
+        Err(WireError::Trailing { left, .. }) => decode(body.slice(..body.len().saturating_sub(left))),
+        decoded => decoded,
+    }
 }
 
 /// A protocol string of its own.

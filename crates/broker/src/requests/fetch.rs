@@ -14,7 +14,7 @@ use onrush_wire::produce::CurrentLeader;
 use onrush_wire::{ErrorCode, WireError};
 
 use crate::config::{MAX_FETCH_BYTES, MAX_FETCH_WAIT};
-use crate::core::{Core, Envelope, Outcome};
+use crate::core::{Core, Envelope, Outcome, tolerant};
 use crate::log::{Log, Oversized, Slice};
 use crate::parked::{ConnectionId, ParkedFetch};
 use crate::topics::{Place, Topic, TopicRef};
@@ -37,7 +37,7 @@ impl Core {
         body: Bytes,
     ) -> Result<Outcome, WireError> {
         let Envelope { version, correlation_id, .. } = envelope;
-        let request = FetchRequest::decode(version, body)?;
+        let request = tolerant(body, |body| FetchRequest::decode(version, body))?;
         if request.session_epoch > 0 {
             let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
             let response = FetchResponse { error_code, ..FetchResponse::default() };

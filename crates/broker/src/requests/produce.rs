@@ -12,7 +12,7 @@ use onrush_wire::produce::{
 use onrush_wire::{ErrorCode, WireError};
 
 use crate::config::MAX_BATCH;
-use crate::core::{Core, Envelope, Outcome, string};
+use crate::core::{Core, Envelope, Outcome, string, tolerant};
 use crate::producers::Verdict;
 use crate::topics::{Place, TopicRef};
 
@@ -30,7 +30,7 @@ impl Core {
         envelope: Envelope,
         body: Bytes,
     ) -> Result<Outcome, WireError> {
-        let request = ProduceRequest::decode(envelope.version, body.clone())?;
+        let request = tolerant(body.clone(), |body| ProduceRequest::decode(envelope.version, body))?;
         let acks = request.acks;
         let refusal = refusal(&request);
         let incoming: Vec<Incoming> = request
