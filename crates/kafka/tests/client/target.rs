@@ -1,0 +1,183 @@
+//! The broker under test, and what every scenario needs: topics, records in, records out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_kafka::{
+    AckSink, Acked, AppendError, Appender, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher, Producer, ProducerConfig,
+    TopicPartition,
+};
+use onrush_record::{Decompressor, batches, records};
+use onrush_runtime::{Disk, Executor, Instant, Runtime, Wake};
+use tokio::sync::mpsc;
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Target {
+    pub brokers: Vec<String>,
+    pub runtime: Runtime,
+}
+
+impl Target {
+    pub async fn start() -> Self {
+        let runtime = Runtime::production(Disk::memory());
+        let brokers = match std::env::var("ONRUSH_TEST_BROKERS") {
+            Ok(brokers) => brokers.split(',').map(str::to_owned).collect(),
+            Err(_) => vec!["127.0.0.1:19092".to_owned()],
+        };
+        Self { brokers, runtime }
+    }
+
+    pub async fn client(&self) -> Client {
+        self.client_of(self.brokers.clone()).await
+    }
+
+    pub async fn client_of(&self, brokers: Vec<String>) -> Client {
+        Client::connect(ClientConfig::new(brokers), &self.runtime, Executor::current()).await.expect("a broker")
+    }
+
+    /// A name that no other test and no earlier run has.
+    pub fn unique(&self, stem: &str) -> String {
+        format!("{stem}-{:016x}", self.runtime.random.next_u64())
+    }
+
+    pub async fn topic(&self, client: &Client, stem: &str, partitions: i32) -> Arc<str> {
+        let name = self.unique(stem);
+        client.create_topic(&name, partitions, 1).await.expect("created");
+        Arc::from(name)
+    }
+}
+
+/// Acknowledgements as they come.
+pub struct Acks(mpsc::UnboundedSender<Acked>);
+
+impl AckSink for Acks {
+    fn acked(&self, result: Acked) {
+        let _ = self.0.send(result);
+    }
+}
+
+pub fn acks() -> (Arc<dyn AckSink>, mpsc::UnboundedReceiver<Acked>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Arc::new(Acks(sender)), receiver)
+}
+
+/// What was fetched, as it comes.
+pub struct Deliveries(mpsc::UnboundedSender<FetchEvent>);
+
+impl FetchSink for Deliveries {
+    fn deliver(&self, event: FetchEvent) {
+        let _ = self.0.send(event);
+    }
+}
+
+pub fn deliveries() -> (Arc<dyn FetchSink>, mpsc::UnboundedReceiver<FetchEvent>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Arc::new(Deliveries(sender)), receiver)
+}
+
+/// A record, copied out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copied {
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// The records of a slice from the offset asked for on.
+pub fn copied(fetched: &Fetched) -> Vec<Copied> {
+    let mut decompressor = Decompressor::new(64 * 1024 * 1024);
+    let (mut scratch, mut out) = (Vec::new(), Vec::new());
+    for batch in batches(&fetched.records) {
+        let batch = batch.expect("a batch");
+        batch.verify_crc().expect("the CRC");
+        let payload = decompressor.payload(&batch, &mut scratch).expect("a payload");
+        for record in records(payload.bytes(&batch, &scratch), &batch.header) {
+            let record = record.expect("a record");
+            if record.offset >= fetched.fetch_offset {
+                let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+                out.push(Copied { offset: record.offset, key, value });
+            }
+        }
+    }
+    out
+}
+
+/// Appends, waiting for memory where there is none.
+pub struct Feeder {
+    pub appender: Appender,
+    room: Wake,
+}
+
+impl Feeder {
+    pub fn new(producer: &Producer, ack: Arc<dyn AckSink>) -> Self {
+        let mut appender = producer.appender(ack);
+        let room = Wake::new();
+        appender.wake_on_room(room.clone());
+        Self { appender, room }
+    }
+
+    pub async fn append(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: &[u8]) -> u64 {
+        let handle = self.appender.topic(topic).expect("the topic is known");
+        loop {
+            match self.appender.append(handle, partition, 1_700_000_000_000, key, Some(value), &[], Instant::now()) {
+                Ok(batch) => return batch,
+                Err(AppendError::Full) => tokio::time::timeout(PATIENCE, self.room.notified()).await.expect("room"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Produces values `0..count`, keyed by `key`; all must be acknowledged.
+pub async fn produce(client: &Client, topic: &str, config: ProducerConfig, count: u64, key: impl Fn(u64) -> Option<Vec<u8>>) {
+    let producer = Producer::start(client, config).await.expect("a producer id");
+    let (sink, mut results) = acks();
+    let mut feeder = Feeder::new(&producer, sink);
+    for number in 0..count {
+        feeder.append(topic, None, key(number).as_deref(), &number.to_be_bytes()).await;
+    }
+    feeder.appender.flush(Instant::now());
+    tokio::time::timeout(PATIENCE, producer.clone().flush()).await.expect("acknowledged");
+    drop(feeder);
+    producer.close().await;
+    let mut acknowledged = 0;
+    while let Ok(result) = results.try_recv() {
+        result.outcome.expect("written");
+        acknowledged += u64::from(result.count);
+    }
+    assert_eq!(acknowledged, count);
+}
+
+/// Fetches the whole topic, per partition in order, asserting that offsets are dense.
+pub async fn read_all(client: &Client, topic: &str, config: FetchConfig, count: u64) -> BTreeMap<i32, Vec<Copied>> {
+    let partitions = client.topic(topic).expect("known").partitions.len();
+    let fetcher = Fetcher::start(client, config);
+    let (sink, mut events) = deliveries();
+    for partition in 0..i32::try_from(partitions).expect("few") {
+        fetcher.assign(TopicPartition::new(topic, partition), 1, 0, Arc::clone(&sink));
+    }
+    let mut read: BTreeMap<i32, Vec<Copied>> = BTreeMap::new();
+    let mut total = 0;
+    while total < count {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
+        let FetchEvent::Records(fetched) = event else { panic!("{event:?}") };
+        let known = read.entry(fetched.partition.partition).or_default();
+        for record in copied(&fetched) {
+            assert_eq!(record.offset, i64::try_from(known.len()).expect("fits"), "{}", fetched.partition);
+            known.push(record);
+            total += 1;
+        }
+    }
+    fetcher.close().await;
+    assert_eq!(total, count);
+    read
+}
+
+/// The number that a record's value is.
+pub fn number(record: &Copied) -> u64 {
+    let value = record.value.as_deref().expect("a value");
+    u64::from_be_bytes(value[..8].try_into().expect("8 bytes"))
+}
