@@ -81,12 +81,7 @@ impl FlightEvent<'_> {
 
 /// What the check of a flight's events has in common: all fields but the date, which differs between laps.
 pub(crate) fn flight_check_prefix(flights: &Flights, flight: &Flight) -> u64 {
-    check_prefix(
-        flights.dest(flight),
-        flights.tail(flight),
-        flight.flight,
-        flight.distance,
-    )
+    check_prefix(flights.dest(flight), flights.tail(flight), flight.flight, flight.distance)
 }
 
 /// Completes a check: the upper twelve bits, on which every bit that went in has an influence.
@@ -107,9 +102,8 @@ fn check_prefix(dest: &str, tail: Option<&str>, flight: u16, distance: u16) -> u
 fn mix_text(state: u64, text: &str) -> u64 {
     let mut state = mix(state, text.len() as u64);
     for chunk in text.as_bytes().chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        state = mix(state, u64::from_le_bytes(word));
+        let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        state = mix(state, word);
     }
     state
 }
@@ -161,7 +155,8 @@ impl Templates {
     pub(crate) fn stamp(&mut self, planned: &Planned) -> &[u8] {
         let template = self.templates[planned.flight];
         let event = &mut self.bytes[template.start..][..usize::from(template.len)];
-        event[usize::from(template.number_at)..][..8].copy_from_slice(&planned.number.to_le_bytes());
+        event[usize::from(template.number_at)..][..8]
+            .copy_from_slice(&planned.number.to_le_bytes());
         event[usize::from(template.scheduled_at)..][..8]
             .copy_from_slice(&planned.scheduled.to_le_bytes());
         event
@@ -194,7 +189,8 @@ fn encode<'b>(
 /// Where a field of the root table lies, in bytes of our own that have the field: the root's offset leads to the table, the
 /// table's first word back to its vtable, and that holds the fields' places in the table, after two lengths.
 fn field_position(bytes: &[u8], field: usize) -> u16 {
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let table = word(0) as usize;
     let vtable = (table as i64 - i64::from(word(table) as i32)) as usize;
     let entry = vtable + 4 + 2 * field;

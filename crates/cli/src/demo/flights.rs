@@ -51,7 +51,9 @@ pub(crate) struct Flights {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlightsError {
     /// Not a zstd frame, or not of the right length.
-    #[error("the built-in flights do not decompress: {0}; rebuild from an intact data/flights.csv.zst")]
+    #[error(
+        "the built-in flights do not decompress: {0}; rebuild from an intact data/flights.csv.zst"
+    )]
     Compressed(#[from] std::io::Error),
     /// Not text.
     #[error("the built-in flights are not UTF-8: {0}")]
@@ -100,11 +102,7 @@ impl Flights {
             flights.push(line.flight(&mut tails, &mut dests)?);
         }
         flights.sort_by_key(|flight| flight.scheduled); // stable: equal departures stay in the order of their lines
-        Ok(Self {
-            flights,
-            tails: tails.list,
-            dests: dests.list,
-        })
+        Ok(Self { flights, tails: tails.list, dests: dests.list })
     }
 
     /// The flights in the order of the replay.
@@ -178,11 +176,7 @@ impl<'a> Line<'a> {
         let dest = self.columns[13];
         Ok(Flight {
             scheduled: self.scheduled()?,
-            delay: if delay == ABSENT {
-                None
-            } else {
-                Some(self.parse(5, "dep_delay")?)
-            },
+            delay: if delay == ABSENT { None } else { Some(self.parse(5, "dep_delay")?) },
             flight: self.parse(10, "flight")?,
             distance: self.parse(15, "distance")?,
             series: Series::new(carrier, self.columns[12])
@@ -203,7 +197,8 @@ impl<'a> Line<'a> {
         if !hour.is_ascii() || hour.len() != 20 || &hour[13..] != ":00:00Z" {
             return Err(invalid());
         }
-        let part = |range: std::ops::Range<usize>| hour[range].parse::<i64>().map_err(|_| invalid());
+        let part =
+            |range: std::ops::Range<usize>| hour[range].parse::<i64>().map_err(|_| invalid());
         let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
         if !(1..=12).contains(&month) {
             return Err(invalid());
@@ -212,16 +207,16 @@ impl<'a> Line<'a> {
         Ok(((days_since_1970(year, month, day) * 24 + part(11..13)?) * 60 + minute) * 60)
     }
 
-    fn parse<T: std::str::FromStr>(&self, index: usize, column: &'static str) -> Result<T, FlightsError> {
+    fn parse<T: std::str::FromStr>(
+        &self,
+        index: usize,
+        column: &'static str,
+    ) -> Result<T, FlightsError> {
         self.columns[index].parse().map_err(|_| self.invalid(index, column))
     }
 
     fn invalid(&self, index: usize, column: &'static str) -> FlightsError {
-        FlightsError::Value {
-            line: self.number,
-            column,
-            value: self.columns[index].to_owned(),
-        }
+        FlightsError::Value { line: self.number, column, value: self.columns[index].to_owned() }
     }
 }
 

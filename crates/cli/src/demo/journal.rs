@@ -87,11 +87,7 @@ pub(crate) enum JournalError {
 
 impl JournalError {
     fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            doing,
-            source,
-        }
+        move |source| Self::Io { path: path.to_owned(), doing, source }
     }
 }
 
@@ -170,10 +166,7 @@ impl Journal {
                 return draft.map(path, capacity);
             }
         }
-        Err(JournalError::Numbering {
-            path: folder.to_owned(),
-            partition: holding.partition,
-        })
+        Err(JournalError::Numbering { path: folder.to_owned(), partition: holding.partition })
     }
 
     /// Notes a call of the handler. Callable from several threads at once.
@@ -201,10 +194,7 @@ impl Journal {
     #[cold]
     fn back(&self, place: u64) -> Result<(), JournalError> {
         if place >= self.capacity {
-            return Err(JournalError::Full {
-                path: self.path.clone(),
-                capacity: self.capacity,
-            });
+            return Err(JournalError::Full { path: self.path.clone(), capacity: self.capacity });
         }
         let _backing = self.backing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut backed = self.backed.load(Ordering::Acquire);
@@ -265,14 +255,16 @@ impl Draft {
     fn unused(folder: &Path, partition: i32) -> Result<(std::fs::File, PathBuf), JournalError> {
         for number in 0.. {
             let path = folder.join(format!("p{partition}-{}-{number}.draft", std::process::id()));
-            #[expect(clippy::disallowed_types, reason = "the journal is the command's own file, mapped")]
-            let created = std::fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path);
+            #[expect(
+                clippy::disallowed_types,
+                reason = "the journal is the command's own file, mapped"
+            )]
+            let created =
+                std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
             match created {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NUMBERING_TRIES => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists
+                        && number < MAX_NUMBERING_TRIES => {}
                 Err(error) => return Err(JournalError::io(&path, "create the file")(error)),
                 Ok(file) => return Ok((file, path)),
             }
@@ -324,12 +316,7 @@ mod tests {
     use super::*;
 
     fn holding(partition: i32, epoch: i32) -> Holding<'static> {
-        Holding {
-            partition,
-            member: "member-1",
-            epoch,
-            start_offset: 7,
-        }
+        Holding { partition, member: "member-1", epoch, start_offset: 7 }
     }
 
     fn entry(number: u64) -> Entry {
@@ -352,7 +339,12 @@ mod tests {
         // Read while it is open, as after SIGKILL: nothing has been flushed or closed.
         let files = read(folder.path());
         assert_eq!(files.len(), 1);
-        assert!(files[0].entries.iter().eq((0..150_000).map(|n| entry(n).bits()).collect::<Vec<_>>().iter()));
+        assert!(
+            files[0]
+                .entries
+                .iter()
+                .eq((0..150_000).map(|n| entry(n).bits()).collect::<Vec<_>>().iter())
+        );
         let header = &files[0].header;
         assert_eq!((header.partition, header.assignment, header.epoch), (2, 0, 5));
         assert_eq!((&*header.member, header.start_offset), ("member-1", 7));
@@ -445,7 +437,9 @@ mod tests {
         }
         let left: Vec<_> = std::fs::read_dir(folder.path())
             .expect("folder")
-            .filter(|f| f.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "draft")))
+            .filter(|f| {
+                f.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "draft"))
+            })
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }

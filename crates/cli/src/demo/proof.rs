@@ -64,7 +64,8 @@ pub(crate) fn prove(
     partition_for: impl Fn(&[u8]) -> i32,
     journals: &[JournalFile],
 ) -> Proof {
-    let (expected, direct) = expect(flights, Replay::new(flights, events, partitions, partition_for), partitions);
+    let (expected, direct) =
+        expect(flights, Replay::new(flights, events, partitions, partition_for), partitions);
     let mut findings = Findings::default();
     let mut tally = Tally::new();
     for (partition, expected) in expected.iter().enumerate() {
@@ -119,11 +120,8 @@ fn expect(flights: &Flights, replay: Replay<'_>, partitions: i32) -> (Vec<Expect
     let mut expected: Vec<Expected> = (0..partitions).map(|_| Expected::default()).collect();
     let mut tally = Tally::new();
     let mut seen = vec![0_u32; flights.aircraft()];
-    let prefixes: Vec<u64> = flights
-        .all()
-        .iter()
-        .map(|flight| event::flight_check_prefix(flights, flight))
-        .collect();
+    let prefixes: Vec<u64> =
+        flights.all().iter().map(|flight| event::flight_check_prefix(flights, flight)).collect();
     for planned in replay {
         let flight = &flights.all()[planned.flight];
         tally.count(flight.series, flight.delay);
@@ -201,9 +199,8 @@ impl<'a> Walk<'a> {
     }
 
     fn entry(&mut self, entry: Entry, findings: &mut Findings) {
-        let Some(number) = usize::try_from(entry.number())
-            .ok()
-            .filter(|number| *number < self.marked.len())
+        let Some(number) =
+            usize::try_from(entry.number()).ok().filter(|number| *number < self.marked.len())
         else {
             findings.corrupt += 1;
             return;
@@ -261,22 +258,12 @@ mod tests {
         let flight = &flights.all()[planned.flight];
         let prefix = event::flight_check_prefix(flights, flight);
         let check = event::check(prefix, planned.scheduled);
-        Entry::new(planned.number, flight.series, flight.delay, check)
-            .expect("in range")
-            .bits()
+        Entry::new(planned.number, flight.series, flight.delay, check).expect("in range").bits()
     }
 
     fn journal(partition: i32, entries: Vec<u64>, predecessor: Option<(u32, u64)>) -> JournalFile {
-        let holding = Holding {
-            partition,
-            member: "m",
-            epoch: 1,
-            start_offset: 0,
-        };
-        JournalFile {
-            header: Header::new(&holding, 1 << 20, predecessor),
-            entries,
-        }
+        let holding = Holding { partition, member: "m", epoch: 1, start_offset: 0 };
+        JournalFile { header: Header::new(&holding, 1 << 20, predecessor), entries }
     }
 
     fn planned() -> Vec<Planned> {
@@ -426,7 +413,8 @@ mod tests {
     fn a_key_may_start_again_from_before_after_a_hand_over() {
         let key = busy_key();
         let mut journals = handed_over(key[3] + 1);
-        let again: Vec<u64> = key[1..=3].iter().map(|number| journals[0].entries[*number]).collect();
+        let again: Vec<u64> =
+            key[1..=3].iter().map(|number| journals[0].entries[*number]).collect();
         journals[1].entries.splice(0..0, again);
         assert_eq!(counts(&journals), (0, 3, 0, 0, 0, false));
     }

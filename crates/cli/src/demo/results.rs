@@ -189,7 +189,9 @@ YV       LGA           1          1           -          -
 
     #[test]
     fn hundredths_keep_their_sign() {
-        for (value, text) in [(0, "0.00"), (5, "0.05"), (-5, "-0.05"), (1234, "12.34"), (-1234, "-12.34")] {
+        for (value, text) in
+            [(0, "0.00"), (5, "0.05"), (-5, "-0.05"), (1234, "12.34"), (-1234, "-12.34")]
+        {
             assert_eq!(hundredths(value), text);
         }
     }

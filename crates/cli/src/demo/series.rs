@@ -8,6 +8,20 @@ pub(crate) const CARRIERS: [&str; 16] = [
 /// The three airports of New York, as IATA codes, sorted.
 pub(crate) const ORIGINS: [&str; 3] = ["EWR", "JFK", "LGA"];
 
+/// The carriers as numbers, in the same order: a search per event compares words, not texts.
+const CARRIER_CODES: [u16; CARRIERS.len()] = {
+    let mut codes = [0; CARRIERS.len()];
+    let mut index = 0;
+    while index < codes.len() {
+        let [first, second] = *CARRIERS[index].as_bytes() else {
+            panic!("a carrier has two letters")
+        };
+        codes[index] = u16::from_be_bytes([first, second]);
+        index += 1;
+    }
+    codes
+};
+
 /// All flights of one carrier from one origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Series(u8);
@@ -18,8 +32,14 @@ impl Series {
 
     /// The series of a carrier and an origin, if the data know both.
     pub(crate) fn new(carrier: &str, origin: &str) -> Option<Self> {
-        let carrier = CARRIERS.binary_search(&carrier).ok()?;
-        let origin = ORIGINS.iter().position(|known| *known == origin)?;
+        let code = u16::from_be_bytes(carrier.as_bytes().try_into().ok()?);
+        let carrier = CARRIER_CODES.binary_search(&code).ok()?;
+        let origin = match origin.as_bytes() {
+            b"EWR" => 0,
+            b"JFK" => 1,
+            b"LGA" => 2,
+            _ => return None,
+        };
         Self::from_index(carrier * ORIGINS.len() + origin)
     }
 
@@ -58,16 +78,15 @@ mod tests {
     fn a_series_is_found_again_by_its_names() {
         assert_eq!(Series::all().count(), 48);
         for series in Series::all() {
-            assert_eq!(
-                Series::new(series.carrier(), series.origin()),
-                Some(series)
-            );
+            assert_eq!(Series::new(series.carrier(), series.origin()), Some(series));
         }
     }
 
     #[test]
     fn unknown_names_have_no_series() {
         assert_eq!(Series::new("XX", "EWR"), None);
+        assert_eq!(Series::new("UAL", "EWR"), None);
+        assert_eq!(Series::new("", "EWR"), None);
         assert_eq!(Series::new("UA", "SFO"), None);
         assert_eq!(Series::from_index(48), None);
     }

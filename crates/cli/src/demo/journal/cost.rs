@@ -24,12 +24,7 @@ pub(crate) fn measure_cost(
 ) -> Result<f64, JournalError> {
     let folder = folder.join("cost");
     let journals = Journals::new(&folder, EVENTS * ROUNDS)?;
-    let holding = Holding {
-        partition: 0,
-        member: "cost",
-        epoch: 0,
-        start_offset: 0,
-    };
+    let holding = Holding { partition: 0, member: "cost", epoch: 0, start_offset: 0 };
     let journal = journals.assignment(&holding)?;
     let values: Vec<Vec<u8>> = Replay::new(flights, EVENTS, 1, |_| 0)
         .map(|planned| templates.stamp(&planned).to_vec())

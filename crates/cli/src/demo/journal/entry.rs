@@ -31,7 +31,12 @@ impl Entry {
     pub(crate) const BYTES: usize = 8;
 
     /// Packs what the handler decoded; of `check`, the lower twelve bits are kept.
-    pub(crate) fn new(number: u64, series: Series, delay: Option<i16>, check: u16) -> Result<Self, EntryError> {
+    pub(crate) fn new(
+        number: u64,
+        series: Series,
+        delay: Option<i16>,
+        check: u16,
+    ) -> Result<Self, EntryError> {
         let mark = number
             .checked_add(1)
             .filter(|mark| *mark <= u64::from(u32::MAX))

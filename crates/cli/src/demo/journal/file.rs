@@ -25,7 +25,8 @@ pub(super) fn name(partition: i32, assignment: u32) -> String {
 
 /// Partition and assignment, if it is the name of a journal.
 fn parse_name(name: &str) -> Option<(i32, u32)> {
-    let (partition, assignment) = name.strip_prefix('p')?.strip_suffix(".journal")?.split_once("-a")?;
+    let (partition, assignment) =
+        name.strip_prefix('p')?.strip_suffix(".journal")?.split_once("-a")?;
     Some((partition.parse().ok()?, assignment.parse().ok()?))
 }
 
@@ -75,7 +76,10 @@ fn read(path: &Path) -> Result<JournalFile, JournalError> {
     let length = file.metadata().map_err(JournalError::io(path, "read the length"))?.len();
     let available = length.saturating_sub(HEADER_BYTES as u64) / Entry::BYTES as u64;
     if count > available {
-        return Err(malformed(path, format!("{count} entries, but the file ends after {available}")));
+        return Err(malformed(
+            path,
+            format!("{count} entries, but the file ends after {available}"),
+        ));
     }
     let mut bytes = vec![0; count as usize * Entry::BYTES];
     file.read_exact_at(&mut bytes, HEADER_BYTES as u64)
@@ -87,16 +91,12 @@ fn read(path: &Path) -> Result<JournalFile, JournalError> {
 
 fn read_header(path: &Path, file: &File) -> Result<(Header, u64), JournalError> {
     let mut page = [0; HEADER_BYTES];
-    file.read_exact_at(&mut page, 0)
-        .map_err(JournalError::io(path, "read the header"))?;
+    file.read_exact_at(&mut page, 0).map_err(JournalError::io(path, "read the header"))?;
     Header::decode(&page).map_err(|what| malformed(path, what))
 }
 
 fn malformed(path: &Path, what: String) -> JournalError {
-    JournalError::Malformed {
-        path: path.to_owned(),
-        what,
-    }
+    JournalError::Malformed { path: path.to_owned(), what }
 }
 
 #[cfg(test)]
@@ -107,12 +107,7 @@ mod tests {
     fn damaged(change: impl FnOnce(&File)) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let journals = Journals::new(folder.path(), 10).expect("journals");
-        let holding = Holding {
-            partition: 0,
-            member: "m",
-            epoch: 1,
-            start_offset: 0,
-        };
+        let holding = Holding { partition: 0, member: "m", epoch: 1, start_offset: 0 };
         let path = journals.assignment(&holding).expect("journal").path().to_owned();
         change(&File::options().write(true).open(&path).expect("file"));
         read_all(folder.path()).expect_err("damaged").to_string()
@@ -133,7 +128,10 @@ mod tests {
         let error = damaged(|file| file.write_all_at(&[5], 64).expect("written"));
         assert!(error.ends_with("p0-a0.journal: 5 entries, but the file ends after 0"), "{error}");
         let error = damaged(|file| file.write_all_at(&[9], 12).expect("written"));
-        assert!(error.ends_with("p0-a0.journal: the header is that of another assignment"), "{error}");
+        assert!(
+            error.ends_with("p0-a0.journal: the header is that of another assignment"),
+            "{error}"
+        );
         let error = damaged(|file| file.write_all_at(&[0; 8], 0).expect("written"));
         assert!(error.contains("not those of a journal"), "{error}");
     }

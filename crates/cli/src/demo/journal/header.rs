@@ -51,7 +51,11 @@ pub(crate) struct Header {
 
 impl Header {
     /// The header of the assignment after `predecessor`.
-    pub(crate) fn new(holding: &Holding<'_>, capacity: u64, predecessor: Option<(u32, u64)>) -> Self {
+    pub(crate) fn new(
+        holding: &Holding<'_>,
+        capacity: u64,
+        predecessor: Option<(u32, u64)>,
+    ) -> Self {
         let end = holding.member.floor_char_boundary(MAX_MEMBER_BYTES);
         Self {
             partition: holding.partition,
@@ -117,12 +121,7 @@ mod tests {
     use super::*;
 
     fn header(member: &str) -> Header {
-        let holding = Holding {
-            partition: 5,
-            member,
-            epoch: -3,
-            start_offset: 1 << 40,
-        };
+        let holding = Holding { partition: 5, member, epoch: -3, start_offset: 1 << 40 };
         Header::new(&holding, 77, Some((8, 1_000_000)))
     }
 
