@@ -205,7 +205,9 @@ pub(crate) fn tolerant<R>(
     decode: impl Fn(Bytes) -> Result<R, WireError>,
 ) -> Result<R, WireError> {
     match decode(body.clone()) {
-        Err(WireError::Trailing { left, .. }) => decode(body.slice(..body.len().saturating_sub(left))),
+        Err(WireError::Trailing { left, .. }) => {
+            decode(body.slice(..body.len().saturating_sub(left)))
+        }
         decoded => decoded,
     }
 }

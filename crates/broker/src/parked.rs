@@ -58,6 +58,11 @@ impl Parked {
         std::mem::take(&mut self.woken)
     }
 
+    /// Whether the fetch of a connection has what it waits for; a wake-up alone may be of one before it.
+    pub(crate) fn is_filled(&self, connection: ConnectionId) -> bool {
+        self.fetches.get(&connection).is_none_or(|fetch| fetch.missing == 0)
+    }
+
     /// Ends the waiting of a connection's fetch.
     pub(crate) fn take(&mut self, connection: ConnectionId) -> Option<ParkedFetch> {
         let fetch = self.fetches.remove(&connection)?;
@@ -97,10 +102,11 @@ mod tests {
         parked.park(7, fetch(100));
         parked.appended(&place(0), 60);
         parked.appended(&place(2), 60);
-        assert!(parked.take_woken().is_empty());
+        assert!(parked.take_woken().is_empty() && !parked.is_filled(7));
         parked.appended(&place(1), 40);
         parked.appended(&place(1), 40);
         assert_eq!(parked.take_woken(), [7]);
+        assert!(parked.is_filled(7));
         assert!(parked.take(7).is_some() && parked.take(7).is_none());
         assert!(parked.waiting.is_empty());
     }

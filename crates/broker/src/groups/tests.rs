@@ -154,7 +154,9 @@ fn who_leaves_hands_over_at_once() {
     scene.join("a");
     scene.join("b");
     scene.settle();
-    scene.send(Report { epoch: LEAVE, member_id: "a".to_owned(), ..Report::default() }).expect("leaves");
+    scene
+        .send(Report { epoch: LEAVE, member_id: "a".to_owned(), ..Report::default() })
+        .expect("leaves");
     let gone = scene.owned.remove("a").expect("was there");
     scene.epochs.remove("a");
     assert!(scene.beat("b").assignment.expect("given").is_superset(&gone));
@@ -180,12 +182,8 @@ fn who_does_not_release_in_time_is_out() {
     scene.join("a");
     scene.join("b");
     scene.beat("a");
-    let still = Report {
-        member_id: "a".to_owned(),
-        epoch: 1,
-        owned: Some(all(4)),
-        ..Report::default()
-    };
+    let still =
+        Report { member_id: "a".to_owned(), epoch: 1, owned: Some(all(4)), ..Report::default() };
     scene.now += REBALANCE / 2;
     scene.send(still.clone()).expect("within its time");
     scene.now += REBALANCE / 2;
@@ -200,7 +198,12 @@ fn epochs_fence_reports_and_commits() {
     scene.join("b");
     scene.settle();
     let epoch = scene.epochs["a"];
-    let of = |epoch| Report { member_id: "a".to_owned(), epoch, owned: Some(all(4)), ..Report::default() };
+    let of = |epoch| Report {
+        member_id: "a".to_owned(),
+        epoch,
+        owned: Some(all(4)),
+        ..Report::default()
+    };
     assert_eq!(scene.send(of(epoch + 1)), Err(ErrorCode::FENCED_MEMBER_EPOCH));
     assert_eq!(scene.send(of(epoch - 1)), Err(ErrorCode::FENCED_MEMBER_EPOCH));
     // The answer with the new epoch was lost: it owns no more than it was given.
@@ -226,9 +229,13 @@ fn an_instance_that_left_for_a_while_finds_its_partitions_again() {
     let mut scene = Scene::new(4);
     let told = scene.send(static_member("first", JOIN)).expect("joins");
     scene.join("b");
-    scene.send(Report { owned: Some(all(4)), ..static_member("first", told.epoch) }).expect("reports");
+    scene
+        .send(Report { owned: Some(all(4)), ..static_member("first", told.epoch) })
+        .expect("reports");
     let half: Partitions = scene.group.members["first"].assigned.clone();
-    scene.send(Report { owned: Some(half.clone()), ..static_member("first", told.epoch) }).expect("released");
+    scene
+        .send(Report { owned: Some(half.clone()), ..static_member("first", told.epoch) })
+        .expect("released");
     let held = scene.send(static_member("second", JOIN));
     assert_eq!(held, Err(ErrorCode::UNRELEASED_INSTANCE_ID));
     scene.send(static_member("first", LEAVE_FOR_NOW)).expect("leaves");

@@ -30,7 +30,8 @@ impl Core {
         envelope: Envelope,
         body: Bytes,
     ) -> Result<Outcome, WireError> {
-        let request = tolerant(body.clone(), |body| ProduceRequest::decode(envelope.version, body))?;
+        let request =
+            tolerant(body.clone(), |body| ProduceRequest::decode(envelope.version, body))?;
         let acks = request.acks;
         let refusal = refusal(&request);
         let incoming: Vec<Incoming> = request

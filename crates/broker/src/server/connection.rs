@@ -60,7 +60,12 @@ pub(super) async fn serve(
             Outcome::Reply(segments) => write_all(&mut writer, segments).await?,
             Outcome::Silent => {}
             Outcome::Parked(deadline) => {
-                if !wait(&mut reader, &wake, deadline, &mut stopped).await {
+                let filled = async {
+                    while !shared.with_core(|core| core.parked.is_filled(id)) {
+                        wake.notified().await;
+                    }
+                };
+                if !wait(&mut reader, filled, deadline, &mut stopped).await {
                     return Ok(());
                 }
                 if let Some(segments) = shared.with_core(|core| core.resume(id)) {
@@ -71,10 +76,10 @@ pub(super) async fn serve(
     }
 }
 
-/// Waits for the wake-up or the deadline; false if the peer went away or the broker stops.
+/// Waits until `filled` or the deadline; false if the peer went away or the broker stops.
 async fn wait(
     reader: &mut Reader,
-    wake: &Wake,
+    filled: impl Future<Output = ()>,
     deadline: Instant,
     stopped: &mut watch::Receiver<bool>,
 ) -> bool {
@@ -88,7 +93,7 @@ async fn wait(
     tokio::select! {
         biased;
         _ = stopped.changed() => false,
-        () = wake.notified() => true,
+        () = filled => true,
         () = peer_is_gone => false,
         () = tokio::time::sleep_until(deadline) => true,
     }

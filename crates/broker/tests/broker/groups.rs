@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use onrush_broker::{Broker, BrokerConfig};
 use onrush_runtime::Disk;
-use onrush_wire::message::{consumer_group_heartbeat, find_coordinator, offset_commit, offset_fetch};
+use onrush_wire::message::{
+    consumer_group_heartbeat, find_coordinator, offset_commit, offset_fetch,
+};
 use onrush_wire::{ErrorCode, Uuid};
 
 use crate::support::*;
@@ -12,7 +14,12 @@ use crate::support::*;
 const GROUP: &str = "g";
 
 /// A member that is told apart by its id.
-fn report(member: &str, epoch: i32, owned: &[i32], topic: Uuid) -> consumer_group_heartbeat::Request {
+fn report(
+    member: &str,
+    epoch: i32,
+    owned: &[i32],
+    topic: Uuid,
+) -> consumer_group_heartbeat::Request {
     let owned = consumer_group_heartbeat::request::TopicPartitions {
         topic_id: topic,
         partitions: owned.to_vec(),
@@ -30,14 +37,27 @@ fn report(member: &str, epoch: i32, owned: &[i32], topic: Uuid) -> consumer_grou
 }
 
 /// The member's epoch and partitions after a report; every report here is a full one, so it is always told.
-async fn beat(client: &mut Client, member: &str, epoch: i32, owned: &[i32], topic: Uuid) -> (i32, Vec<i32>) {
+async fn beat(
+    client: &mut Client,
+    member: &str,
+    epoch: i32,
+    owned: &[i32],
+    topic: Uuid,
+) -> (i32, Vec<i32>) {
     let response = client.ask(1, &report(member, epoch, owned, topic)).await;
     assert_eq!(response.error_code, 0, "{:?}", response.error_message);
     let topics = response.assignment.expect("told").topic_partitions;
     (response.member_epoch, topics.into_iter().flat_map(|topic| topic.partitions).collect())
 }
 
-async fn commit(client: &mut Client, version: i16, member: &str, epoch: i32, offset: i64, metadata: &str) -> i16 {
+async fn commit(
+    client: &mut Client,
+    version: i16,
+    member: &str,
+    epoch: i32,
+    offset: i64,
+    metadata: &str,
+) -> i16 {
     let partition = offset_commit::request::OffsetCommitRequestPartition {
         committed_offset: offset,
         committed_metadata: Some(text(metadata)),
@@ -62,13 +82,24 @@ async fn commit(client: &mut Client, version: i16, member: &str, epoch: i32, off
 async fn committed(client: &mut Client, version: i16) -> (i64, String) {
     let (name, partition_indexes) = (text(TOPIC), vec![0]);
     if version < 8 {
-        let topic = offset_fetch::request::OffsetFetchRequestTopic { name, partition_indexes, ..Default::default() };
-        let request =
-            offset_fetch::Request { group_id: text(GROUP), topics: Some(vec![topic]), ..Default::default() };
+        let topic = offset_fetch::request::OffsetFetchRequestTopic {
+            name,
+            partition_indexes,
+            ..Default::default()
+        };
+        let request = offset_fetch::Request {
+            group_id: text(GROUP),
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
         let found = client.ask(version, &request).await.topics.remove(0).partitions.remove(0);
         return (found.committed_offset, found.metadata.expect("some").to_string());
     }
-    let topic = offset_fetch::request::OffsetFetchRequestTopics { name, partition_indexes, ..Default::default() };
+    let topic = offset_fetch::request::OffsetFetchRequestTopics {
+        name,
+        partition_indexes,
+        ..Default::default()
+    };
     let group = offset_fetch::request::OffsetFetchRequestGroup {
         group_id: text(GROUP),
         member_epoch: -1,
@@ -76,8 +107,47 @@ async fn committed(client: &mut Client, version: i16) -> (i64, String) {
         ..Default::default()
     };
     let request = offset_fetch::Request { groups: vec![group], ..Default::default() };
-    let found = client.ask(version, &request).await.groups.remove(0).topics.remove(0).partitions.remove(0);
+    let found =
+        client.ask(version, &request).await.groups.remove(0).topics.remove(0).partitions.remove(0);
     (found.committed_offset, found.metadata.expect("some").to_string())
+}
+
+#[tokio::test]
+async fn the_newest_versions_name_topics_by_id() {
+    let (_broker, mut client, topic_id) = broker_with_topic(1).await;
+    ten_records(&mut client).await;
+    let partition = offset_commit::request::OffsetCommitRequestPartition {
+        committed_offset: 3,
+        ..Default::default()
+    };
+    let topic = offset_commit::request::OffsetCommitRequestTopic {
+        topic_id,
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let mut request = offset_commit::Request {
+        group_id: text(GROUP),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    assert_eq!(client.ask(10, &request).await.topics[0].partitions[0].error_code, 0);
+    request.topics[0].topic_id = onrush_wire::uuid::from_bytes([9; 16]);
+    let unknown = client.ask(10, &request).await;
+    assert_eq!(unknown.topics[0].partitions[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID.0);
+
+    let group = offset_fetch::request::OffsetFetchRequestGroup {
+        group_id: text(GROUP),
+        member_epoch: -1,
+        topics: None,
+        ..Default::default()
+    };
+    let request = offset_fetch::Request { groups: vec![group], ..Default::default() };
+    let all = client.ask(10, &request).await.groups.remove(0).topics;
+    assert_eq!(
+        (all.len(), all[0].topic_id, all[0].partitions[0].committed_offset),
+        (1, topic_id, 3)
+    );
 }
 
 async fn ten_records(client: &mut Client) {
@@ -129,7 +199,11 @@ async fn commits_come_back_with_metadata_in_every_version() {
     assert_eq!(committed(&mut client, 8).await, (-1, String::new()));
     for version in 2..=9 {
         let offset = i64::from(version);
-        assert_eq!(commit(&mut client, version, "", -1, offset, "done: 7").await, 0, "version {version}");
+        assert_eq!(
+            commit(&mut client, version, "", -1, offset, "done: 7").await,
+            0,
+            "version {version}"
+        );
         for fetch in 1..=9 {
             assert_eq!(committed(&mut client, fetch).await, (offset, "done: 7".to_owned()));
         }
@@ -186,12 +260,38 @@ async fn heartbeats_that_make_no_sense_are_told_why() {
     let (_broker, mut client, topic) = broker_with_topic(1).await;
     let good = report("a", 0, &[], topic);
     let cases = [
-        ("epoch", consumer_group_heartbeat::Request { member_epoch: -3, ..good.clone() }, ErrorCode::INVALID_REQUEST),
+        (
+            "epoch",
+            consumer_group_heartbeat::Request { member_epoch: -3, ..good.clone() },
+            ErrorCode::INVALID_REQUEST,
+        ),
         ("owns", report("a", 0, &[0], topic), ErrorCode::INVALID_REQUEST),
-        ("time-out", consumer_group_heartbeat::Request { rebalance_timeout_ms: -1, ..good.clone() }, ErrorCode::INVALID_REQUEST),
-        ("assignor", consumer_group_heartbeat::Request { server_assignor: Some(text("range")), ..good.clone() }, ErrorCode::UNSUPPORTED_ASSIGNOR),
-        ("pattern", consumer_group_heartbeat::Request { subscribed_topic_regex: Some(text("a.*")), ..good.clone() }, ErrorCode::INVALID_REGULAR_EXPRESSION),
-        ("group", consumer_group_heartbeat::Request { group_id: text(""), ..good.clone() }, ErrorCode::INVALID_GROUP_ID),
+        (
+            "time-out",
+            consumer_group_heartbeat::Request { rebalance_timeout_ms: -1, ..good.clone() },
+            ErrorCode::INVALID_REQUEST,
+        ),
+        (
+            "assignor",
+            consumer_group_heartbeat::Request {
+                server_assignor: Some(text("range")),
+                ..good.clone()
+            },
+            ErrorCode::UNSUPPORTED_ASSIGNOR,
+        ),
+        (
+            "pattern",
+            consumer_group_heartbeat::Request {
+                subscribed_topic_regex: Some(text("a.*")),
+                ..good.clone()
+            },
+            ErrorCode::INVALID_REGULAR_EXPRESSION,
+        ),
+        (
+            "group",
+            consumer_group_heartbeat::Request { group_id: text(""), ..good.clone() },
+            ErrorCode::INVALID_GROUP_ID,
+        ),
         ("unknown", report("a", 5, &[], topic), ErrorCode::UNKNOWN_MEMBER_ID),
     ];
     for (what, request, error) in cases {
@@ -207,7 +307,10 @@ async fn the_coordinator_is_this_broker() {
     let port = |port: i32| broker.address().ends_with(&format!(":{port}"));
     let request = find_coordinator::Request { key: text(GROUP), ..Default::default() };
     assert!(port(client.ask(2, &request).await.port));
-    let request = find_coordinator::Request { coordinator_keys: vec![text(GROUP), text("h")], ..Default::default() };
+    let request = find_coordinator::Request {
+        coordinator_keys: vec![text(GROUP), text("h")],
+        ..Default::default()
+    };
     let found = client.ask(6, &request).await.coordinators;
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|coordinator| port(coordinator.port) && coordinator.error_code == 0));

@@ -1,5 +1,7 @@
 //! The broker as its clients see it: through sockets, with requests made by `onrush-wire`.
 
+mod connections;
 mod groups;
 mod records;
+mod recovery;
 mod support;

@@ -1,0 +1,291 @@
+//! Restarts, crashes, and disks that refuse.
+
+use bytes::Bytes;
+use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync};
+use onrush_runtime::disk::MemoryDisk;
+use onrush_runtime::{Disk, Executor, Random, Runtime};
+use onrush_wire::message::{list_offsets, offset_commit, offset_fetch};
+use onrush_wire::{ErrorCode, Uuid};
+
+use crate::support::*;
+
+const SEGMENT: &str = "flights-0/00000000000000000000.log";
+
+fn config(fsync: Fsync) -> BrokerConfig {
+    BrokerConfig { fsync, segment_bytes: 16 * 1024, ..BrokerConfig::default() }
+}
+
+fn memory(disk: &Disk) -> &MemoryDisk {
+    match disk {
+        Disk::Memory(memory) => memory,
+        Disk::Files(_) => unreachable!("the tests make it in memory"),
+    }
+}
+
+async fn open(disk: &Disk, fsync: Fsync) -> (Broker, Client) {
+    let broker = broker_on(disk, config(fsync)).await;
+    let client = Client::connect(broker.address()).await;
+    (broker, client)
+}
+
+async fn open_error(disk: Disk, config: BrokerConfig) -> BrokerError {
+    let runtime = Runtime::production(disk);
+    Broker::open(config, &runtime, Executor::current()).await.expect_err("refused")
+}
+
+#[tokio::test]
+async fn files_hold_what_was_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = || Disk::files(directory.path()).expect("opens");
+    let value = "x".repeat(5_000);
+    let (broker, mut client) = open(&disk(), Fsync::Always).await;
+    client.create_topic(TOPIC, 2).await;
+    let id = client.producer_id().await;
+    for sequence in 0..10 {
+        client.produce(batch_of(id, 0, sequence, &[&value])).await;
+    }
+    broker.close().await.expect("closes");
+
+    let (_broker, mut client) = open(&disk(), Fsync::Always).await;
+    let mut offset = 0;
+    while offset < 10 {
+        let found = values(&client.fetch(offset).await);
+        assert_eq!(found[0].0, offset);
+        offset = found.last().expect("some").0 + 1;
+    }
+    // The producer is known again.
+    let retried = client.produce(batch_of(id, 0, 9, &[&value])).await;
+    assert_eq!((retried.error_code, retried.base_offset), (ErrorCode::NONE, 9));
+    let gap = client.produce(batch_of(id, 0, 12, &[&value])).await;
+    assert_eq!(gap.error_code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_ne!(client.producer_id().await, id);
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_written_over() {
+    let disk = Disk::memory();
+    let (broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic(TOPIC, 1).await;
+    client.produce(batch(&["a", "b"])).await;
+    broker.close().await.expect("closes");
+    let torn = batch(&["lost"]);
+    for tail in
+        [torn.slice(..torn.len() - 1), Bytes::from(vec![0; 100]), Bytes::from(vec![0xff; 70])]
+    {
+        let file = disk.open(SEGMENT).expect("opens");
+        let good = file.len();
+        file.append(tail).expect("appends");
+        let (broker, mut client) = open(&disk, Fsync::Always).await;
+        assert_eq!(file.len(), good);
+        assert_eq!(client.fetch(0).await.high_watermark, 2);
+        broker.close().await.expect("closes");
+    }
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    assert_eq!(client.produce(batch(&["c"])).await.base_offset, 2);
+    assert_eq!(values(&client.fetch(0).await), numbered(0, &["a", "b", "c"]));
+}
+
+#[tokio::test]
+async fn behind_a_damaged_place_nothing_is_served() {
+    let disk = Disk::memory();
+    let (broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic(TOPIC, 1).await;
+    let value = "x".repeat(6_000);
+    for _ in 0..9 {
+        client.produce(batch(&[&value])).await;
+    }
+    broker.close().await.expect("closes");
+    // Of the two batches in the first segment the second one is cut off.
+    let file = disk.open(SEGMENT).expect("opens");
+    file.truncate(file.len() - 1).expect("cut");
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    let fetched = client.fetch(0).await;
+    assert_eq!((fetched.high_watermark, values(&fetched).len()), (1, 1));
+    assert_eq!(client.produce(batch(&["next"])).await.base_offset, 1);
+}
+
+#[tokio::test]
+async fn synced_records_survive_every_crash() {
+    for seed in 0..20 {
+        let disk = Disk::memory();
+        let (_broker, mut client) = open(&disk, Fsync::Always).await;
+        client.create_topic(TOPIC, 1).await;
+        let value = "x".repeat(3_000);
+        for offset in 0..12 {
+            assert_eq!(client.produce(batch(&[&value])).await.base_offset, offset);
+        }
+        memory(&disk).crash(&Random::seeded(seed));
+        let (_broker, mut client) = open(&disk, Fsync::Always).await;
+        assert_eq!(client.fetch(0).await.high_watermark, 12, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn unsynced_records_may_be_lost_but_no_commit_points_above_the_rest() {
+    let mut lost = 0;
+    for seed in 0..40 {
+        let disk = Disk::memory();
+        let (_broker, mut client) = open(&disk, Fsync::Never).await;
+        client.create_topic(TOPIC, 1).await;
+        for _ in 0..10 {
+            client.produce(batch(&["a"])).await;
+        }
+        commit(&mut client, 10, "above: 12").await;
+        memory(&disk).crash(&Random::seeded(seed));
+
+        let (_broker, mut client) = open(&disk, Fsync::Never).await;
+        let fetched = client.fetch(0).await;
+        let end = fetched.high_watermark;
+        assert_eq!(values(&fetched).len() as i64, end, "seed {seed}");
+        let (offset, metadata) = committed(&mut client).await;
+        assert!(offset <= end, "seed {seed}: committed {offset} above the end {end}");
+        assert!(metadata.is_empty() || end == 10, "seed {seed}: {metadata} speaks of lost records");
+        assert_eq!(client.produce(batch(&["b"])).await.base_offset, end);
+        lost += i64::from(end < 10);
+    }
+    assert!(lost >= 10, "only {lost} crashes lost anything");
+}
+
+async fn commit(client: &mut Client, offset: i64, metadata: &str) {
+    let partition = offset_commit::request::OffsetCommitRequestPartition {
+        committed_offset: offset,
+        committed_metadata: Some(text(metadata)),
+        ..Default::default()
+    };
+    let topic = offset_commit::request::OffsetCommitRequestTopic {
+        name: text(TOPIC),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = offset_commit::Request {
+        group_id: text("g"),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    assert_eq!(client.ask(9, &request).await.topics[0].partitions[0].error_code, 0);
+}
+
+async fn committed(client: &mut Client) -> (i64, String) {
+    let topic = offset_fetch::request::OffsetFetchRequestTopic {
+        name: text(TOPIC),
+        partition_indexes: vec![0],
+        ..Default::default()
+    };
+    let request = offset_fetch::Request {
+        group_id: text("g"),
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    let found = client.ask(7, &request).await.topics.remove(0).partitions.remove(0);
+    (found.committed_offset, found.metadata.expect("some").to_string())
+}
+
+#[tokio::test]
+async fn a_restart_fences_who_knows_only_the_life_before() {
+    let disk = Disk::memory();
+    let (broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic(TOPIC, 1).await;
+    client.produce(batch(&["a"])).await;
+    broker.close().await.expect("closes");
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    for (epoch, error) in [
+        (-1, ErrorCode::NONE),
+        (1, ErrorCode::FENCED_LEADER_EPOCH),
+        (2, ErrorCode::NONE),
+        (3, ErrorCode::UNKNOWN_LEADER_EPOCH),
+    ] {
+        let mut request = fetch_request(Uuid::ZERO, 0);
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        assert_eq!(client.fetch_with(12, &request).await.error_code, error, "fetch at {epoch}");
+        let partition = list_offsets::request::ListOffsetsPartition {
+            current_leader_epoch: epoch,
+            timestamp: -1,
+            ..Default::default()
+        };
+        let topic = list_offsets::request::ListOffsetsTopic {
+            name: text(TOPIC),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = list_offsets::Request { topics: vec![topic], ..Default::default() };
+        assert_eq!(client.ask(9, &request).await.topics[0].partitions[0].error_code, error.0);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_reads_go_on_and_room_heals_it() {
+    let disk = Disk::memory();
+    let (broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic(TOPIC, 1).await;
+    client.produce(batch(&["a"])).await;
+    memory(&disk).limit(Some(memory(&disk).used() + 10));
+    for _ in 0..2 {
+        let refused = client.produce(batch(&["b"])).await;
+        assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    }
+    assert_eq!(values(&client.fetch(0).await), numbered(0, &["a"]));
+    memory(&disk).limit(None);
+    assert_eq!(client.produce(batch(&["c"])).await.base_offset, 1);
+    broker.close().await.expect("closes");
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    assert_eq!(values(&client.fetch(0).await), numbered(0, &["a", "c"]));
+}
+
+#[tokio::test]
+async fn what_could_not_be_synced_is_not_in_the_log() {
+    let disk = Disk::memory();
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic(TOPIC, 1).await;
+    let id = client.producer_id().await;
+    memory(&disk).fail_syncs(1);
+    let refused = client.produce(batch_of(id, 0, 0, &["a"])).await;
+    assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert_eq!(client.fetch(0).await.high_watermark, 0);
+    let retried = client.produce(batch_of(id, 0, 0, &["a"])).await;
+    assert_eq!((retried.error_code, retried.base_offset), (ErrorCode::NONE, 0));
+    assert_eq!(values(&client.fetch(0).await), numbered(0, &["a"]));
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = || Disk::files(directory.path()).expect("opens");
+    let (_broker, _client) = open(&disk(), Fsync::Always).await;
+    let error = open_error(disk(), BrokerConfig::default()).await;
+    assert!(matches!(error, BrokerError::Locked { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains(&directory.path().display().to_string()) && text.contains("stop it"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let (broker, _client) = open(&Disk::memory(), Fsync::Always).await;
+    let listen = broker.address().to_owned();
+    let error = open_error(
+        Disk::memory(),
+        BrokerConfig { listen: listen.clone(), ..BrokerConfig::default() },
+    )
+    .await;
+    assert!(matches!(error, BrokerError::Listen { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&listen) && text.contains("choose another port"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_of_another_version_is_named() {
+    let disk = Disk::memory();
+    let (broker, _client) = open(&disk, Fsync::Always).await;
+    broker.close().await.expect("closes");
+    // A whole entry, with its checksum, of a kind that is not known.
+    let payload = [99];
+    let mut entry = vec![0, 0, 0, 1];
+    entry.extend(onrush_record::crc32c(&payload).to_be_bytes());
+    entry.extend(payload);
+    disk.open("catalogue").expect("opens").append(entry.into()).expect("appends");
+    let text = open_error(disk, BrokerConfig::default()).await.to_string();
+    assert!(text.contains("catalogue at byte") && text.contains("kind 99"), "{text}");
+}
