@@ -283,6 +283,19 @@ impl Ledger {
         }
     }
 
+    /// Finishes what is open of `run`, which this member took: a predecessor may have finished some of it.
+    pub fn settle(&mut self, run: OffsetRun) -> Result<(), LedgerError> {
+        if run.last >= self.taken {
+            return Err(LedgerError::NotTaken { offset: run.last, taken: self.taken });
+        }
+        let run = OffsetRun::new(run.first.max(self.base), run.last);
+        if run.first <= run.last {
+            self.unfinished -= self.set(run);
+            self.advance();
+        }
+        Ok(())
+    }
+
     /// What may be committed, of one instant.
     pub fn snapshot(&self) -> Snapshot {
         let mut completed = CompletedSet::empty();

@@ -1,0 +1,185 @@
+//! What a user writes: a handler, made by a factory for every lane or worker, called with events.
+
+use std::fmt;
+use std::time::Duration;
+
+use onrush_record::{Header, Headers, Record};
+use onrush_runtime::Instant;
+
+use crate::assignment::{Assignment, Holding};
+use crate::emit::{EmitError, Emitter, Outgoing};
+
+/// An event, borrowed from the batch in which it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// Its place in the partition.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// The key; events without one have no order among each other.
+    pub key: Option<&'a [u8]>,
+    /// The value; none is a tombstone in a compacted topic.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: Headers<'a>,
+    /// The member epoch under which the partition is held: a sink may fence by it.
+    pub epoch: i32,
+}
+
+impl<'a> Event<'a> {
+    #[inline]
+    pub(crate) fn new(holding: &'a Holding, record: &Record<'a>) -> Self {
+        Self {
+            topic: &holding.assignment.topic,
+            partition: holding.assignment.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+            epoch: holding.assignment.epoch,
+        }
+    }
+}
+
+/// Why an event could not be processed: it goes to the dead letters.
+///
+/// Any error turns into one by `?`; [`HandlerError::msg`] makes one from text.
+pub struct HandlerError(Box<dyn std::error::Error + Send + Sync>);
+
+impl HandlerError {
+    /// An error that is only text.
+    pub fn msg(text: impl Into<String>) -> Self {
+        Self(text.into().into())
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Processes events. Each lane or worker has one of its own, so its state needs no lock.
+pub trait Handler: Send {
+    /// Processes one event. When it returns `Ok`, and what it emitted is acknowledged, the event is done.
+    ///
+    /// A panic is caught and counts as an error; the handler is called again for other events, so what it keeps between
+    /// calls should be whole at every point that may panic.
+    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError>;
+
+    /// Events of this partition may come from now on.
+    fn assigned(&mut self, _assignment: &Assignment) {}
+
+    /// No event of this partition comes any more; what was finished is committed.
+    fn revoked(&mut self, _assignment: &Assignment) {}
+}
+
+impl<F, E> Handler for F
+where
+    F: FnMut(&Event<'_>, &mut Context<'_>) -> Result<(), E> + Send,
+    E: Into<HandlerError>,
+{
+    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        self(event, cx).map_err(Into::into)
+    }
+}
+
+/// Where a handler runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Inline, on the lane with this number.
+    Lane(usize),
+    /// On the worker with this number.
+    Worker(usize),
+}
+
+/// Makes handlers.
+pub trait HandlerFactory: Send + Sync {
+    /// A handler for one place.
+    fn make(&self, place: Place) -> Box<dyn Handler>;
+}
+
+impl<F, H> HandlerFactory for F
+where
+    F: Fn(Place) -> H + Send + Sync,
+    H: Handler + 'static,
+{
+    fn make(&self, place: Place) -> Box<dyn Handler> {
+        Box::new(self(place))
+    }
+}
+
+/// What a handler may do besides returning.
+pub struct Context<'a> {
+    emitter: &'a mut Emitter,
+    now: Instant,
+    timestamp: i64,
+    took: Option<Duration>,
+}
+
+impl<'a> Context<'a> {
+    #[inline]
+    pub(crate) fn new(emitter: &'a mut Emitter, now: Instant) -> Self {
+        Self { emitter, now, timestamp: 0, took: None }
+    }
+
+    /// What is emitted next belongs to an event of this time.
+    #[inline]
+    pub(crate) fn turn_to(&mut self, timestamp: i64) {
+        self.timestamp = timestamp;
+    }
+
+    pub(crate) fn took(&mut self) -> Option<Duration> {
+        self.took.take()
+    }
+
+    pub(crate) fn emitter(&mut self) -> &mut Emitter {
+        self.emitter
+    }
+
+    /// Writes a record to `topic`, in the partition of its key, with the event's timestamp. The event is done when this
+    /// is acknowledged.
+    ///
+    /// # Errors
+    /// The record can never be written, or the event emitted too much. Never for want of room or of a broker: then the
+    /// record is kept, and the next event waits.
+    pub fn emit(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) -> Result<(), EmitError> {
+        let record = Outgoing { topic, timestamp: self.timestamp, key, value, headers };
+        self.emitter.emit(&record, self.now)
+    }
+
+    /// The time at which the run began, or on a worker the event.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The event's outcome counts only after `duration`, as if the call had taken so long: virtual time for handlers on
+    /// workers.
+    #[doc(hidden)]
+    pub fn finish_after(&mut self, duration: Duration) {
+        self.took = Some(duration);
+    }
+}

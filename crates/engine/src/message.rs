@@ -1,0 +1,214 @@
+//! What lanes, workers and the control driver tell each other: per slice, per run, or per partition; never per event.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use onrush_kafka::{ClientError, TopicPartition};
+use onrush_runtime::Instant;
+
+use crate::assignment::{Holding, Origin};
+use crate::commit::{Proposal, Verdict};
+use crate::completed::{CompletedSet, OffsetRun};
+use crate::dead_letter::Failure;
+use crate::emit::{Delivery, Settled};
+use crate::error::{PartitionStopped, StopReason};
+use crate::inbox::Inbox;
+use crate::metrics::PartitionCells;
+use crate::slot::{Piece, Run};
+use crate::source::Slice;
+
+/// To a lane.
+#[derive(Debug)]
+pub enum LaneInput {
+    /// A partition comes.
+    Assign(Box<Assign>),
+    /// Batches of a partition.
+    Fetched {
+        /// Which.
+        partition: TopicPartition,
+        /// The fetch token; see [`ControlInput::Fetch`].
+        token: u64,
+        /// The batches.
+        slice: Slice,
+    },
+    /// The next offset is not in the log.
+    OutOfRange {
+        /// Of which partition.
+        partition: TopicPartition,
+        /// The fetch token.
+        token: u64,
+        /// The first offset in the log.
+        log_start: i64,
+        /// The offset after the last one.
+        end: i64,
+    },
+    /// A partition cannot be read.
+    FetchFailed {
+        /// Which.
+        partition: TopicPartition,
+        /// The fetch token.
+        token: u64,
+        /// Why.
+        error: ClientError,
+    },
+    /// What a worker did.
+    Report(Report),
+    /// Events whose emitted records are acknowledged at a worker.
+    Settled(Vec<Settled>),
+    /// What events emitted cannot be written.
+    Undelivered {
+        /// Their assignments.
+        origins: Vec<Origin>,
+        /// Why.
+        reason: String,
+    },
+    /// A batch of the lane's own emitter was written, or not.
+    Delivered(Delivery),
+    /// Say what is to be committed.
+    Commit,
+    /// The broker's answer to a proposal.
+    Answered(Proposal, Verdict),
+    /// A partition leaves: finish what runs, until the deadline.
+    Revoke(TopicPartition, Instant),
+    /// A partition leaves now, its last commit is done.
+    Release(TopicPartition),
+    /// A partition has left already; nothing of it may be committed.
+    Lost(TopicPartition),
+    /// A worker told its handler that the partition has gone.
+    HookDone(Origin),
+    /// Another share of the byte budget per partition.
+    Share(usize),
+    /// A topic is in the metadata now, or cannot be had.
+    Topic(Arc<str>, Result<(), String>),
+    /// End when no partition is left.
+    Close,
+}
+
+/// A partition that comes to a lane.
+#[derive(Debug)]
+pub struct Assign {
+    /// The partition.
+    pub holding: Arc<Holding>,
+    /// The committed offset, if there is one.
+    pub committed: Option<i64>,
+    /// What is done above the start.
+    pub completed: CompletedSet,
+    /// Where it shows how it stands.
+    pub cells: Arc<PartitionCells>,
+}
+
+/// What a worker did with a run, so far or in the end.
+#[derive(Debug)]
+pub struct Report {
+    /// The assignment.
+    pub origin: Origin,
+    /// The slot.
+    pub slot: u32,
+    /// Events that are done.
+    pub done: Vec<OffsetRun>,
+    /// The event that failed.
+    pub failed: Option<Failure>,
+    /// The run came back; this was not started.
+    pub rest: Option<VecDeque<Piece>>,
+}
+
+/// To a worker.
+#[derive(Debug)]
+pub enum WorkerInput {
+    /// Run this.
+    Run(Run),
+    /// A partition came.
+    Assigned(Arc<Holding>),
+    /// A partition has gone; say when the handler knows.
+    Revoked(Arc<Holding>, Origin),
+    /// Hand over what was emitted without waiting for more.
+    Flush,
+    /// A batch was written, or not.
+    Delivered(Delivery),
+    /// A topic is in the metadata now, or cannot be had.
+    Topic(Arc<str>, Result<(), String>),
+    /// End.
+    Close,
+}
+
+/// A worker, as lanes see it.
+pub struct Post {
+    /// What it is told.
+    pub inbox: Inbox<WorkerInput>,
+    load: AtomicU64,
+}
+
+impl Post {
+    /// A worker with this inbox.
+    pub fn new(inbox: Inbox<WorkerInput>) -> Self {
+        Self { inbox, load: AtomicU64::new(0) }
+    }
+
+    /// Events that it was given and has not reported.
+    pub fn load(&self) -> u64 {
+        // Relaxed, like the others: a guess is good enough to choose by.
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// It is given events.
+    pub fn add(&self, events: u64) {
+        self.load.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// It reported events.
+    pub fn subtract(&self, events: u64) {
+        self.load.fetch_sub(events, Ordering::Relaxed);
+    }
+}
+
+/// Who asks for a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A lane.
+    Lane(usize),
+    /// A worker.
+    Worker(usize),
+}
+
+/// What a topic is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A handler emits to it: it has to exist.
+    Emit,
+    /// Dead letters: it is created.
+    DeadLetter,
+}
+
+/// To the control driver.
+#[derive(Debug)]
+pub enum ControlInput {
+    /// Read the partition from this offset, in place of what was read. The token tells the slices of this reading.
+    Fetch(TopicPartition, u64, i64),
+    /// Stop asking for a partition, or go on.
+    Pause(TopicPartition, bool),
+    /// Answer to [`LaneInput::Commit`].
+    Proposals(usize, Vec<Proposal>),
+    /// A partition that was revoked is drained, or its deadline has passed.
+    Drained {
+        /// Which.
+        partition: TopicPartition,
+        /// The assignment.
+        token: u64,
+        /// Its last commit, if there is something to commit.
+        proposal: Option<Proposal>,
+        /// Events that still run.
+        running: u64,
+    },
+    /// A partition has left its lane.
+    Released(TopicPartition, u64),
+    /// A partition is not processed any more.
+    Stopped(PartitionStopped),
+    /// The metadata does not have a topic.
+    TopicWanted(Asker, Arc<str>, Purpose),
+}
+
+/// A stop on its way to the control driver.
+pub(crate) fn stopped(partition: &TopicPartition, offset: i64, reason: StopReason) -> ControlInput {
+    ControlInput::Stopped(PartitionStopped { partition: partition.clone(), offset, reason })
+}

@@ -1,0 +1,263 @@
+//! What is counted, and how it is read without touching the data path.
+//!
+//! Lanes count per batch or run into cells of their own; each cell has one writer, so a count is a relaxed add without
+//! contention. Readers sum them up. Counts of one lane may be of slightly different instants; each only grows.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use onrush_kafka::TopicPartition;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its handler returned, and what it emitted is acknowledged.
+    Done,
+    /// It is in the dead letters, acknowledged.
+    DeadLettered,
+}
+
+/// A number that one thread counts up and others read.
+#[derive(Debug, Default)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds `count`.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What was counted.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a lane counts.
+#[derive(Debug, Default)]
+pub struct LaneCells {
+    /// Events that are done.
+    pub done: Cell,
+    /// Events in the dead letters.
+    pub dead_lettered: Cell,
+    /// Events whose handler failed or panicked.
+    pub failed: Cell,
+    /// Events that a predecessor had finished.
+    pub done_before: Cell,
+    /// Offsets without an event: compacted, control batches, expired.
+    pub gaps: Cell,
+    /// Batches.
+    pub batches: Cell,
+    /// Bytes of batches as they came.
+    pub bytes: Cell,
+    /// Slices and outcomes of assignments that have ended.
+    pub stale: Cell,
+    /// Events that still ran when their partition left.
+    pub left_running: Cell,
+    /// Batches that were bad and fetched once more.
+    pub refetched: Cell,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Default)]
+pub struct PartitionCells {
+    /// The next offset to take.
+    pub position: AtomicI64,
+    /// The committed offset, or -1.
+    pub committed: AtomicI64,
+    /// The end of the partition, or -1.
+    pub end: AtomicI64,
+    /// Events that are taken and not finished.
+    pub in_flight: AtomicU64,
+    /// The most there were at once.
+    pub in_flight_max: AtomicU64,
+    /// Slots that have work.
+    pub busy_slots: AtomicU64,
+    /// Bytes that were fetched and not taken.
+    pub queued_bytes: AtomicU64,
+    /// 1 if it is stopped.
+    pub stopped: AtomicU64,
+    /// 1 if it waits for tokens to send a dead letter.
+    pub paused: AtomicU64,
+}
+
+/// All cells of an engine.
+#[derive(Debug)]
+pub struct Metrics {
+    lanes: Vec<Arc<LaneCells>>,
+    partitions: Mutex<BTreeMap<TopicPartition, (usize, Arc<PartitionCells>)>>,
+}
+
+impl Metrics {
+    /// Cells for `lanes` lanes.
+    pub fn new(lanes: usize) -> Self {
+        Self { lanes: (0..lanes).map(|_| Arc::default()).collect(), partitions: Mutex::default() }
+    }
+
+    /// The cells of a lane.
+    pub fn lane(&self, lane: usize) -> Arc<LaneCells> {
+        Arc::clone(&self.lanes[lane])
+    }
+
+    /// New cells for a partition that comes to `lane`.
+    pub fn assign(&self, partition: &TopicPartition, lane: usize) -> Arc<PartitionCells> {
+        let cells = Arc::new(PartitionCells::default());
+        self.locked().insert(partition.clone(), (lane, Arc::clone(&cells)));
+        cells
+    }
+
+    /// The partition has left.
+    pub fn release(&self, partition: &TopicPartition) {
+        self.locked().remove(partition);
+    }
+
+    fn locked(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, (usize, Arc<PartitionCells>)>> {
+        // Taken when partitions come and go and by readers, never by a lane.
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sums.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for lane in &self.lanes {
+            let counts = Counts::of(lane);
+            snapshot.total.add(&counts);
+            snapshot.lanes.push(counts);
+        }
+        let partitions = self.locked();
+        snapshot.partitions = partitions
+            .iter()
+            .map(|(name, (lane, cells))| PartitionState::of(name, *lane, cells))
+            .collect();
+        snapshot
+    }
+}
+
+/// An engine at (nearly) one instant.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Sums over the lanes.
+    pub total: Counts,
+    /// By lane.
+    pub lanes: Vec<Counts>,
+    /// The partitions held.
+    pub partitions: Vec<PartitionState>,
+}
+
+/// The counts of [`LaneCells`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented at LaneCells")]
+pub struct Counts {
+    pub done: u64,
+    pub dead_lettered: u64,
+    pub failed: u64,
+    pub done_before: u64,
+    pub gaps: u64,
+    pub batches: u64,
+    pub bytes: u64,
+    pub stale: u64,
+    pub left_running: u64,
+    pub refetched: u64,
+}
+
+impl Counts {
+    fn of(cells: &LaneCells) -> Self {
+        Self {
+            done: cells.done.count(),
+            dead_lettered: cells.dead_lettered.count(),
+            failed: cells.failed.count(),
+            done_before: cells.done_before.count(),
+            gaps: cells.gaps.count(),
+            batches: cells.batches.count(),
+            bytes: cells.bytes.count(),
+            stale: cells.stale.count(),
+            left_running: cells.left_running.count(),
+            refetched: cells.refetched.count(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.done += other.done;
+        self.dead_lettered += other.dead_lettered;
+        self.failed += other.failed;
+        self.done_before += other.done_before;
+        self.gaps += other.gaps;
+        self.batches += other.batches;
+        self.bytes += other.bytes;
+        self.stale += other.stale;
+        self.left_running += other.left_running;
+        self.refetched += other.refetched;
+    }
+}
+
+/// The state of [`PartitionCells`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented at PartitionCells")]
+pub struct PartitionState {
+    pub partition: TopicPartition,
+    pub lane: usize,
+    pub position: i64,
+    pub committed: Option<i64>,
+    pub end: Option<i64>,
+    pub in_flight: u64,
+    pub in_flight_max: u64,
+    pub busy_slots: u64,
+    pub queued_bytes: u64,
+    pub stopped: bool,
+    pub paused: bool,
+}
+
+impl PartitionState {
+    fn of(partition: &TopicPartition, lane: usize, cells: &PartitionCells) -> Self {
+        let offset =
+            |cell: &AtomicI64| Some(cell.load(Ordering::Relaxed)).filter(|offset| *offset >= 0);
+        let count = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        Self {
+            partition: partition.clone(),
+            lane,
+            position: cells.position.load(Ordering::Relaxed),
+            committed: offset(&cells.committed),
+            end: offset(&cells.end),
+            in_flight: count(&cells.in_flight),
+            in_flight_max: count(&cells.in_flight_max),
+            busy_slots: count(&cells.busy_slots),
+            queued_bytes: count(&cells.queued_bytes),
+            stopped: count(&cells.stopped) != 0,
+            paused: count(&cells.paused) != 0,
+        }
+    }
+
+    /// Events between the position and the end, those in flight included.
+    pub fn lag(&self) -> Option<u64> {
+        let ahead = u64::try_from(self.end? - self.position).unwrap_or(0);
+        Some(ahead + self.in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_sums_the_lanes_and_lists_what_is_held() {
+        let metrics = Metrics::new(2);
+        metrics.lane(0).done.add(3);
+        metrics.lane(1).done.add(4);
+        let partition = TopicPartition::new("flights", 5);
+        let cells = metrics.assign(&partition, 1);
+        cells.position.store(90, Ordering::Relaxed);
+        cells.end.store(100, Ordering::Relaxed);
+        cells.committed.store(-1, Ordering::Relaxed);
+        cells.in_flight.store(2, Ordering::Relaxed);
+        let snapshot = metrics.snapshot();
+        assert_eq!((snapshot.total.done, snapshot.lanes[1].done), (7, 4));
+        let state = &snapshot.partitions[0];
+        assert_eq!((state.lag(), state.committed, state.lane), (Some(12), None, 1));
+        metrics.release(&partition);
+        assert!(metrics.snapshot().partitions.is_empty());
+    }
+}

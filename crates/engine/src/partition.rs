@@ -1,0 +1,198 @@
+//! A partition on its lane: everything that lives as long as one assignment.
+//!
+//! ```text
+//! active -> draining (revoked: nothing is started, what runs ends or the deadline passes)
+//!        -> leaving  (drained and told; its last commit is under way, then the handlers' hooks)
+//! ```
+//!
+//! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (an event failed and there is no
+//! token to send it to the dead letters).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use onrush_runtime::Instant;
+
+use crate::assignment::{Holding, Origin};
+use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
+use crate::completed::{CompletedSet, METADATA_LIMIT};
+use crate::config::{Order, Sabotage};
+use crate::dead_letter::{Failure, Tokens};
+use crate::error::StopReason;
+use crate::ledger::{Ledger, Snapshot};
+use crate::message::{Assign, ControlInput};
+use crate::metrics::PartitionCells;
+use crate::slot::{Entry, Slots};
+use crate::source::{Batch, Source};
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Active,
+    Draining(Instant),
+    Leaving,
+}
+
+/// The batch that is being walked or scattered.
+pub(crate) struct Cursor {
+    pub(crate) batch: Arc<Batch>,
+    /// Inline: where the next record starts.
+    pub(crate) position: usize,
+    /// For workers: all its records, and how many of them were taken.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) taken: usize,
+}
+
+pub(crate) struct Partition {
+    pub(crate) holding: Arc<Holding>,
+    pub(crate) origin: Origin,
+    pub(crate) cells: Arc<PartitionCells>,
+    pub(crate) state: State,
+    pub(crate) stopped: Option<StopReason>,
+    pub(crate) ledger: Ledger,
+    pub(crate) commit: CommitState,
+    pub(crate) source: Source,
+    /// Tells the slices of the present reading from those of an earlier one.
+    pub(crate) fetch_token: u64,
+    /// Where a bad batch was fetched once more.
+    pub(crate) refetched: Option<i64>,
+    pub(crate) fetch_paused: bool,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) slots: Slots,
+    /// Failed events that are not in the dead letters yet.
+    pub(crate) failures: VecDeque<Failure>,
+    pub(crate) tokens: Tokens,
+    /// Taken events that will not be run here any more.
+    pub(crate) given_up: u64,
+    /// Workers whose handlers do not know yet that the partition has gone.
+    pub(crate) hooks: usize,
+    /// When something is to be tried again.
+    pub(crate) due: Option<Instant>,
+}
+
+impl Partition {
+    pub(crate) fn new(assign: Assign, origin: Origin, order: Order, slots: usize) -> Self {
+        let Assign { holding, committed, completed, cells } = assign;
+        let start = holding.assignment.start;
+        let ledger = Ledger::resume(holding.token, start, &completed, METADATA_LIMIT);
+        let commit = CommitState::new(committed, ledger.version());
+        cells.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
+        cells.end.store(-1, Ordering::Relaxed);
+        let fetch_token = holding.token;
+        let partition = Self {
+            holding,
+            origin,
+            cells,
+            state: State::Active,
+            stopped: None,
+            ledger,
+            commit,
+            source: Source::default(),
+            fetch_token,
+            refetched: None,
+            fetch_paused: false,
+            cursor: None,
+            slots: Slots::new(order, slots),
+            failures: VecDeque::new(),
+            tokens: Tokens::default(),
+            given_up: 0,
+            hooks: 0,
+            due: None,
+        };
+        partition.show();
+        partition
+    }
+
+    /// Whether events may be taken.
+    pub(crate) fn takes(&self) -> bool {
+        self.state == State::Active && self.stopped.is_none() && self.failures.is_empty()
+    }
+
+    /// Whether what is fetched is of use.
+    pub(crate) fn takes_data(&self) -> bool {
+        self.state == State::Active && self.stopped.is_none()
+    }
+
+    /// Drops what was fetched and reads from the next offset on.
+    pub(crate) fn read_anew(&mut self) -> ControlInput {
+        self.source.clear();
+        self.cursor = None;
+        self.fetch_paused = false;
+        self.fetch_token += 1;
+        ControlInput::Fetch(self.holding.partition.clone(), self.fetch_token, self.ledger.taken())
+    }
+
+    /// Begins again at `offset`, since the log has changed: what was started before has no meaning any more.
+    pub(crate) fn restart(&mut self, offset: i64) {
+        self.holding.withdraw();
+        self.holding = Arc::new(Holding::new(self.holding.assignment.clone(), self.holding.token));
+        self.origin.token += 1;
+        self.ledger =
+            Ledger::resume(self.origin.token, offset, &CompletedSet::empty(), METADATA_LIMIT);
+        self.commit.restart();
+        self.forget_unstarted();
+        self.slots.reset();
+        self.given_up = 0;
+    }
+
+    /// Drops what was fetched and not started.
+    pub(crate) fn forget_unstarted(&mut self) {
+        self.source.clear();
+        self.cursor = None;
+        self.given_up += self.slots.clear() + self.failures.drain(..).len() as u64;
+    }
+
+    /// Events that were started here and have no outcome.
+    pub(crate) fn running(&self) -> u64 {
+        self.ledger.unfinished().saturating_sub(self.given_up)
+    }
+
+    /// Characters of metadata that admission counts on.
+    pub(crate) fn admission_limit(&self) -> usize {
+        match self.commit.limit() {
+            // This broker takes no set, so its size does not bound anything.
+            limit if limit < METADATA_FLOOR => METADATA_LIMIT,
+            limit => limit,
+        }
+    }
+
+    /// What is to be committed now.
+    pub(crate) fn propose(&self, sabotage: Sabotage) -> Option<Proposal> {
+        if matches!(self.stopped, Some(StopReason::Ledger(_)))
+            || self.commit.is_clean(self.ledger.version())
+        {
+            return None;
+        }
+        let snapshot = match sabotage {
+            Sabotage::CommitEarly => Snapshot {
+                offset: self.ledger.taken(),
+                completed: CompletedSet::empty(),
+                version: self.ledger.version(),
+            },
+            _ => self.ledger.snapshot(),
+        };
+        let metadata = self.commit.propose(&snapshot)?;
+        let (partition, token) = (self.holding.partition.clone(), self.holding.token);
+        Some(Proposal {
+            partition,
+            token,
+            offset: snapshot.offset,
+            metadata,
+            version: snapshot.version,
+        })
+    }
+
+    /// Shows how it stands.
+    pub(crate) fn show(&self) {
+        let cells = &self.cells;
+        let in_flight = self.ledger.unfinished();
+        cells.position.store(self.ledger.taken(), Ordering::Relaxed);
+        cells.in_flight.store(in_flight, Ordering::Relaxed);
+        cells.in_flight_max.fetch_max(in_flight, Ordering::Relaxed);
+        cells.busy_slots.store(self.slots.busy(), Ordering::Relaxed);
+        cells.queued_bytes.store(self.source.bytes() as u64, Ordering::Relaxed);
+        cells.stopped.store(u64::from(self.stopped.is_some()), Ordering::Relaxed);
+        cells.paused.store(u64::from(!self.failures.is_empty()), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,349 @@
+//! Slots: what keeps the events of one key in order while workers run many keys at once.
+//!
+//! Under [`Order::Key`] a partition has 256 slots, and a key's hash chooses one; under [`Order::Partition`] it has one. The
+//! lane scatters what it takes of a batch: one [`Round`] holds the record positions, sorted by slot and inside a slot by
+//! offset, and a slot's queue gets a [`Piece`] of it.
+//!
+//! States of a slot: *idle* (no work), *ready* (work, no run out), *out* (a worker has a run of it: at most one). A slot has
+//! an owner from its first run until all its events have their outcome, acknowledgements included: every run of that time
+//! goes to the same worker, so that what the events of a key emit goes through one appender, in order.
+//!
+//! Events without order (no key, or [`Order::None`]) are dealt to workers in pieces, without a slot.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use onrush_runtime::random::FixedState;
+
+use crate::assignment::{Holding, Origin};
+use crate::config::{Order, RUN_EVENTS};
+use crate::source::Batch;
+
+/// The slot of events without order.
+pub const UNORDERED: u32 = u32::MAX;
+
+/// A record that may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Where in the batch's records it is.
+    pub position: u32,
+    /// Its offset above the batch's first.
+    pub delta: u32,
+    /// Its slot, or [`UNORDERED`].
+    pub slot: u32,
+}
+
+/// What was taken of a batch at one time: record positions, those of a slot together and in order.
+#[derive(Debug)]
+pub struct Round {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// Where its records are.
+    pub positions: Vec<u32>,
+}
+
+/// Events of one slot in one round.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The round.
+    pub round: Arc<Round>,
+    /// Index of the first position.
+    pub start: u32,
+    /// Index after the last.
+    pub end: u32,
+}
+
+impl Piece {
+    /// How many events.
+    pub fn events(&self) -> u64 {
+        u64::from(self.end - self.start)
+    }
+
+    /// Cuts off the first `events`.
+    fn split(&mut self, events: u64) -> Piece {
+        let middle = self.start + self.events().min(events) as u32;
+        let first = Piece { round: Arc::clone(&self.round), start: self.start, end: middle };
+        self.start = middle;
+        first
+    }
+}
+
+/// Events of one slot that a worker runs one after the other.
+#[derive(Debug)]
+pub struct Run {
+    /// Their partition.
+    pub holding: Arc<Holding>,
+    /// Its assignment on its lane.
+    pub origin: Origin,
+    /// Their slot.
+    pub slot: u32,
+    /// The events, in order.
+    pub pieces: VecDeque<Piece>,
+}
+
+impl Run {
+    /// How many events.
+    pub fn events(&self) -> u64 {
+        self.pieces.iter().map(Piece::events).sum()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    queue: VecDeque<Piece>,
+    owner: Option<usize>,
+    out: bool,
+    unfinished: u64,
+}
+
+/// The slots of a partition.
+#[derive(Debug)]
+pub struct Slots {
+    slots: Vec<Slot>,
+    order: Order,
+    ready: VecDeque<u32>,
+    unordered: VecDeque<Piece>,
+    busy: u64,
+    /// Positions per slot while a round is sorted, the unordered last.
+    counts: Vec<u32>,
+}
+
+impl Slots {
+    /// Idle slots: `count` of them under [`Order::Key`].
+    pub fn new(order: Order, count: usize) -> Self {
+        let count = match order {
+            Order::Key => count.max(1),
+            Order::Partition => 1,
+            Order::None => 0,
+        };
+        let slots = std::iter::repeat_with(Slot::default).take(count).collect();
+        Self {
+            slots,
+            order,
+            ready: VecDeque::new(),
+            unordered: VecDeque::new(),
+            busy: 0,
+            counts: vec![0; count + 1],
+        }
+    }
+
+    /// The slot of events with this key.
+    pub fn of(&self, key: Option<&[u8]>) -> u32 {
+        match (self.order, key) {
+            (Order::Key, Some(key)) => {
+                let hash = FixedState::default().hash_one(key);
+                ((u128::from(hash) * self.slots.len() as u128) >> 64) as u32
+            }
+            (Order::Partition, _) => 0,
+            (Order::Key, None) | (Order::None, _) => UNORDERED,
+        }
+    }
+
+    /// Slots that have events without an outcome.
+    pub fn busy(&self) -> u64 {
+        self.busy
+    }
+
+    /// Queues `entries` of `batch`.
+    pub fn scatter(&mut self, batch: &Arc<Batch>, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let last = self.slots.len();
+        let at = |slot: u32| (slot as usize).min(last);
+        self.counts.fill(0);
+        entries.iter().for_each(|entry| self.counts[at(entry.slot)] += 1);
+        // From counts to where each slot's positions begin; filling moves that to where they end.
+        let mut next = 0;
+        self.counts.iter_mut().for_each(|count| next += std::mem::replace(count, next));
+        let mut positions = vec![0; entries.len()];
+        for entry in entries {
+            let end = &mut self.counts[at(entry.slot)];
+            positions[*end as usize] = entry.position;
+            *end += 1;
+        }
+        let round = Arc::new(Round { batch: Arc::clone(batch), positions });
+        let mut start = 0;
+        for slot in 0..=last {
+            let end = self.counts[slot];
+            if end > start {
+                self.queue(slot, Piece { round: Arc::clone(&round), start, end });
+            }
+            start = end;
+        }
+    }
+
+    fn queue(&mut self, slot: usize, piece: Piece) {
+        let Some(queued) = self.slots.get_mut(slot) else {
+            self.unordered.push_back(piece);
+            return;
+        };
+        self.busy += u64::from(queued.unfinished == 0);
+        queued.unfinished += piece.events();
+        if queued.queue.is_empty() && !queued.out {
+            self.ready.push_back(slot as u32);
+        }
+        queued.queue.push_back(piece);
+    }
+
+    /// The next run of a slot that is ready; `choose` finds a worker for a slot without an owner.
+    pub fn next_run(
+        &mut self,
+        choose: impl FnOnce() -> usize,
+    ) -> Option<(usize, u32, VecDeque<Piece>)> {
+        let number = self.ready.pop_front()?;
+        let slot = &mut self.slots[number as usize];
+        let owner = *slot.owner.get_or_insert_with(choose);
+        slot.out = true;
+        let (mut pieces, mut events) = (VecDeque::new(), 0);
+        while let Some(piece) = slot.queue.front_mut()
+            && events < RUN_EVENTS
+        {
+            let cut = piece.split(RUN_EVENTS - events);
+            events += cut.events();
+            if piece.events() == 0 {
+                slot.queue.pop_front();
+            }
+            pieces.push_back(cut);
+        }
+        Some((owner, number, pieces))
+    }
+
+    /// The next events without order, at most `most`.
+    pub fn next_unordered(&mut self, most: u64) -> Option<Piece> {
+        let piece = self.unordered.front_mut()?;
+        let cut = piece.split(most);
+        if piece.events() == 0 {
+            self.unordered.pop_front();
+        }
+        Some(cut)
+    }
+
+    /// A run came back; `rest` was not started and goes first.
+    pub fn returned(&mut self, slot: u32, rest: VecDeque<Piece>) {
+        let Some(returned) = self.slots.get_mut(slot as usize) else {
+            rest.into_iter().rev().for_each(|piece| self.unordered.push_front(piece));
+            return;
+        };
+        returned.out = false;
+        rest.into_iter().rev().for_each(|piece| returned.queue.push_front(piece));
+        if !returned.queue.is_empty() {
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Events of a slot have their outcome, or wait for it elsewhere.
+    pub fn finished(&mut self, slot: u32, events: u64) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.unfinished = slot.unfinished.saturating_sub(events);
+            if slot.unfinished == 0 {
+                slot.owner = None;
+                self.busy = self.busy.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Events without order that are queued.
+    pub fn unordered(&self) -> u64 {
+        self.unordered.iter().map(Piece::events).sum()
+    }
+
+    /// All slots are idle: the runs that are out belong to nobody.
+    pub fn reset(&mut self) {
+        let count = self.slots.len();
+        self.slots = std::iter::repeat_with(Slot::default).take(count).collect();
+        self.ready.clear();
+        self.unordered.clear();
+        self.busy = 0;
+    }
+
+    /// Forgets what is queued; how many events that were.
+    pub fn clear(&mut self) -> u64 {
+        let mut events = self.unordered.drain(..).map(|piece| piece.events()).sum();
+        self.ready.clear();
+        for number in 0..self.slots.len() {
+            let queued: u64 = self.slots[number].queue.drain(..).map(|piece| piece.events()).sum();
+            if queued > 0 {
+                self.finished(number as u32, queued);
+            }
+            events += queued;
+        }
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::Compression;
+
+    use super::*;
+    use crate::source::testing::{batch, slice};
+    use crate::source::{Opener, Source};
+
+    fn some_batch() -> Arc<Batch> {
+        let mut source = Source::default();
+        source.push(slice([batch(0, Compression::None, &[(None, b"x")])], 1));
+        Arc::new(source.next(&mut Opener::new(1 << 20)).unwrap().unwrap())
+    }
+
+    fn entries(slots: &[u32]) -> Vec<Entry> {
+        (0..).zip(slots).map(|(at, slot)| Entry { position: at, delta: at, slot: *slot }).collect()
+    }
+
+    fn positions(pieces: &VecDeque<Piece>) -> Vec<u32> {
+        pieces
+            .iter()
+            .flat_map(|piece| &piece.round.positions[piece.start as usize..piece.end as usize])
+            .copied()
+            .collect()
+    }
+
+    #[test]
+    fn one_run_of_a_slot_is_out_at_a_time_and_stays_with_its_worker() {
+        let (mut slots, batch) = (Slots::new(Order::Key, 4), some_batch());
+        slots.scatter(&batch, &entries(&[2, 0, 2, UNORDERED, 2]));
+        let (worker, slot, first) = slots.next_run(|| 5).unwrap();
+        assert_eq!((worker, slot, positions(&first)), (5, 0, vec![1]));
+        let (worker, slot, second) = slots.next_run(|| 6).unwrap();
+        assert_eq!((worker, slot, positions(&second)), (6, 2, vec![0, 2, 4]));
+        slots.scatter(&batch, &entries(&[2]));
+        assert!(slots.next_run(|| 9).is_none());
+        slots.returned(2, VecDeque::new());
+        slots.finished(2, 2);
+        assert_eq!(slots.next_run(|| 9).unwrap().0, 6);
+        assert_eq!(slots.busy(), 2);
+        slots.finished(0, 1);
+        slots.returned(0, VecDeque::new());
+        slots.scatter(&batch, &entries(&[0]));
+        assert_eq!(slots.next_run(|| 9).unwrap().0, 9);
+    }
+
+    #[test]
+    fn what_was_not_started_comes_first_again() {
+        let (mut slots, batch) = (Slots::new(Order::Partition, 256), some_batch());
+        slots.scatter(&batch, &entries(&[0; 3]));
+        let (_, _, mut run) = slots.next_run(|| 0).unwrap();
+        slots.scatter(&batch, &entries(&[0]));
+        run[0].start += 1;
+        slots.returned(0, run);
+        slots.finished(0, 1);
+        assert_eq!(positions(&slots.next_run(|| 0).unwrap().2), [1, 2, 0]);
+        slots.returned(0, VecDeque::new());
+        slots.scatter(&batch, &entries(&[0; 7]));
+        assert_eq!(slots.clear(), 7);
+    }
+
+    #[test]
+    fn a_run_has_a_limit_and_unordered_events_are_dealt_in_pieces() {
+        let (mut slots, batch) = (Slots::new(Order::Partition, 1), some_batch());
+        slots.scatter(&batch, &entries(&vec![0; 1_500]));
+        assert_eq!(positions(&slots.next_run(|| 0).unwrap().2).len(), 1_024);
+        let mut slots = Slots::new(Order::None, 1);
+        assert_eq!(slots.of(Some(b"key")), UNORDERED);
+        slots.scatter(&batch, &entries(&[UNORDERED; 10]));
+        let sizes: Vec<_> =
+            std::iter::from_fn(|| slots.next_unordered(4)).map(|piece| piece.events()).collect();
+        assert_eq!(sizes, [4, 4, 2]);
+    }
+}
