@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use onrush_runtime::{Executor, Instant, Net, Random, Runtime};
 use onrush_wire::message::{Request, find_coordinator, metadata};
-use onrush_wire::{ApiKey, ErrorCode, Uuid};
+use onrush_wire::{ApiKey, ErrorCode};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -98,10 +98,6 @@ impl Client {
 
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
         lock(&self.inner.cluster).leader(topic, partition)
-    }
-
-    pub(crate) fn topic_name(&self, id: Uuid) -> Option<Arc<str>> {
-        lock(&self.inner.cluster).name_of(id).cloned()
     }
 
     /// Notes a leader that a broker named in passing.

@@ -37,7 +37,6 @@ pub struct PartitionMetadata {
 pub(crate) struct Cluster {
     brokers: BTreeMap<i32, String>,
     topics: BTreeMap<Arc<str>, Arc<TopicMetadata>>,
-    names: BTreeMap<[u8; 16], Arc<str>>,
     wanted: BTreeSet<Arc<str>>,
 }
 
@@ -64,10 +63,6 @@ impl Cluster {
 
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicMetadata>> {
         self.topics.get(name)
-    }
-
-    pub(crate) fn name_of(&self, id: Uuid) -> Option<&Arc<str>> {
-        self.names.get(&id.to_bytes())
     }
 
     /// The leader's broker and epoch, and the topic's id.
@@ -112,8 +107,6 @@ impl Cluster {
                 let old = self.topics.get(name).filter(|old| old.id == topic.topic_id);
                 let partitions = partitions(old.map(|old| old.partitions.as_slice()), &topic.partitions);
                 let name = self.wanted.get(name).cloned().unwrap_or_else(|| Arc::from(name));
-                self.names.retain(|_, known| *known != name);
-                self.names.insert(topic.topic_id.to_bytes(), Arc::clone(&name));
                 let known = TopicMetadata { name: Arc::clone(&name), id: topic.topic_id, partitions };
                 self.topics.insert(name, Arc::new(known));
             }
@@ -190,8 +183,6 @@ mod tests {
         cluster.apply(&answer(8, &[(2, 0)]));
         assert_eq!(cluster.leader("t", 0).map(|l| l.node), Some(2));
         assert_eq!(cluster.leader("t", 1), None);
-        assert_eq!(cluster.name_of(uuid::from_bytes([8; 16])).map(|name| &**name), Some("t"));
-        assert_eq!(cluster.name_of(uuid::from_bytes([7; 16])), None);
     }
 
     #[test]

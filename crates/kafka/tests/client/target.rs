@@ -13,15 +13,15 @@ use onrush_runtime::{Disk, Executor, Instant, Runtime, Wake};
 use tokio::sync::mpsc;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Target {
-    pub brokers: Vec<String>,
-    pub runtime: Runtime,
+pub(crate) struct Target {
+    pub(crate) brokers: Vec<String>,
+    pub(crate) runtime: Runtime,
 }
 
 impl Target {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let runtime = Runtime::production(Disk::memory());
         let brokers = match std::env::var("ONRUSH_TEST_BROKERS") {
             Ok(brokers) => brokers.split(',').map(str::to_owned).collect(),
@@ -30,20 +30,20 @@ impl Target {
         Self { brokers, runtime }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_of(self.brokers.clone()).await
     }
 
-    pub async fn client_of(&self, brokers: Vec<String>) -> Client {
+    pub(crate) async fn client_of(&self, brokers: Vec<String>) -> Client {
         Client::connect(ClientConfig::new(brokers), &self.runtime, Executor::current()).await.expect("a broker")
     }
 
     /// A name that no other test and no earlier run has.
-    pub fn unique(&self, stem: &str) -> String {
+    pub(crate) fn unique(&self, stem: &str) -> String {
         format!("{stem}-{:016x}", self.runtime.random.next_u64())
     }
 
-    pub async fn topic(&self, client: &Client, stem: &str, partitions: i32) -> Arc<str> {
+    pub(crate) async fn topic(&self, client: &Client, stem: &str, partitions: i32) -> Arc<str> {
         let name = self.unique(stem);
         client.create_topic(&name, partitions, 1).await.expect("created");
         Arc::from(name)
@@ -51,7 +51,7 @@ impl Target {
 }
 
 /// Acknowledgements as they come.
-pub struct Acks(mpsc::UnboundedSender<Acked>);
+pub(crate) struct Acks(mpsc::UnboundedSender<Acked>);
 
 impl AckSink for Acks {
     fn acked(&self, result: Acked) {
@@ -59,13 +59,13 @@ impl AckSink for Acks {
     }
 }
 
-pub fn acks() -> (Arc<dyn AckSink>, mpsc::UnboundedReceiver<Acked>) {
+pub(crate) fn acks() -> (Arc<dyn AckSink>, mpsc::UnboundedReceiver<Acked>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (Arc::new(Acks(sender)), receiver)
 }
 
 /// What was fetched, as it comes.
-pub struct Deliveries(mpsc::UnboundedSender<FetchEvent>);
+pub(crate) struct Deliveries(mpsc::UnboundedSender<FetchEvent>);
 
 impl FetchSink for Deliveries {
     fn deliver(&self, event: FetchEvent) {
@@ -73,21 +73,21 @@ impl FetchSink for Deliveries {
     }
 }
 
-pub fn deliveries() -> (Arc<dyn FetchSink>, mpsc::UnboundedReceiver<FetchEvent>) {
+pub(crate) fn deliveries() -> (Arc<dyn FetchSink>, mpsc::UnboundedReceiver<FetchEvent>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (Arc::new(Deliveries(sender)), receiver)
 }
 
 /// A record, copied out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Copied {
-    pub offset: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
+pub(crate) struct Copied {
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 /// The records of a slice from the offset asked for on.
-pub fn copied(fetched: &Fetched) -> Vec<Copied> {
+pub(crate) fn copied(fetched: &Fetched) -> Vec<Copied> {
     let mut decompressor = Decompressor::new(64 * 1024 * 1024);
     let (mut scratch, mut out) = (Vec::new(), Vec::new());
     for batch in batches(&fetched.records) {
@@ -106,20 +106,20 @@ pub fn copied(fetched: &Fetched) -> Vec<Copied> {
 }
 
 /// Appends, waiting for memory where there is none.
-pub struct Feeder {
-    pub appender: Appender,
+pub(crate) struct Feeder {
+    pub(crate) appender: Appender,
     room: Wake,
 }
 
 impl Feeder {
-    pub fn new(producer: &Producer, ack: Arc<dyn AckSink>) -> Self {
+    pub(crate) fn new(producer: &Producer, ack: Arc<dyn AckSink>) -> Self {
         let mut appender = producer.appender(ack);
         let room = Wake::new();
         appender.wake_on_room(room.clone());
         Self { appender, room }
     }
 
-    pub async fn append(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: &[u8]) -> u64 {
+    pub(crate) async fn append(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: &[u8]) -> u64 {
         let handle = self.appender.topic(topic).expect("the topic is known");
         loop {
             match self.appender.append(handle, partition, 1_700_000_000_000, key, Some(value), &[], Instant::now()) {
@@ -132,7 +132,7 @@ impl Feeder {
 }
 
 /// Produces values `0..count`, keyed by `key`; all must be acknowledged.
-pub async fn produce(client: &Client, topic: &str, config: ProducerConfig, count: u64, key: impl Fn(u64) -> Option<Vec<u8>>) {
+pub(crate) async fn produce(client: &Client, topic: &str, config: ProducerConfig, count: u64, key: impl Fn(u64) -> Option<Vec<u8>>) {
     let producer = Producer::start(client, config).await.expect("a producer id");
     let (sink, mut results) = acks();
     let mut feeder = Feeder::new(&producer, sink);
@@ -152,7 +152,7 @@ pub async fn produce(client: &Client, topic: &str, config: ProducerConfig, count
 }
 
 /// Fetches the whole topic, per partition in order, asserting that offsets are dense.
-pub async fn read_all(client: &Client, topic: &str, config: FetchConfig, count: u64) -> BTreeMap<i32, Vec<Copied>> {
+pub(crate) async fn read_all(client: &Client, topic: &str, config: FetchConfig, count: u64) -> BTreeMap<i32, Vec<Copied>> {
     let partitions = client.topic(topic).expect("known").partitions.len();
     let fetcher = Fetcher::start(client, config);
     let (sink, mut events) = deliveries();
@@ -177,7 +177,7 @@ pub async fn read_all(client: &Client, topic: &str, config: FetchConfig, count: 
 }
 
 /// The number that a record's value is.
-pub fn number(record: &Copied) -> u64 {
+pub(crate) fn number(record: &Copied) -> u64 {
     let value = record.value.as_deref().expect("a value");
     u64::from_be_bytes(value[..8].try_into().expect("8 bytes"))
 }
