@@ -130,7 +130,9 @@ impl Core {
         match envelope.api {
             ApiKey::PRODUCE => self.produce(envelope, body),
             ApiKey::FETCH => self.fetch(now, connection, envelope, body),
-            ApiKey::LIST_OFFSETS => answer(envelope, body, |request| self.list_offsets(request)),
+            ApiKey::LIST_OFFSETS => {
+                answer(envelope, body, |request| self.list_offsets(version, request))
+            }
             ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
             ApiKey::CREATE_TOPICS => {
                 answer(envelope, body, |request| self.create_topics(version, request))

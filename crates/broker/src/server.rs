@@ -195,6 +195,7 @@ async fn serve(
     let served = connection::serve(&shared, id, stream, wake, stopped).await;
     match served {
         Ok(()) => tracing::debug!(peer, "a connection ended"),
+        Err(error) if error.is_a_farewell() => tracing::debug!(peer, %error, "a connection ended"),
         Err(error) => tracing::warn!(peer, %error, "closed a connection"),
     }
     let mut hub = shared.lock();

@@ -18,6 +18,9 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// The first version that tells the leader epoch.
+const LEADER_EPOCH: i16 = 4;
+
 /// Most bytes that the records of one batch may take when a time is looked up in it; above, the answer is the start of the
 /// batch, which is not later than what was asked for.
 const MAX_DECOMPRESSED: usize = 64 * 1024 * 1024;
@@ -26,7 +29,7 @@ const MAX_DECOMPRESSED: usize = 64 * 1024 * 1024;
 type Found = (i64, i64);
 
 impl Core {
-    pub(crate) fn list_offsets(&self, request: Request) -> Response {
+    pub(crate) fn list_offsets(&self, version: i16, request: Request) -> Response {
         let topics = request
             .topics
             .into_iter()
@@ -34,7 +37,7 @@ impl Core {
                 partitions: topic
                     .partitions
                     .iter()
-                    .map(|partition| self.list_offset(&topic.name, partition))
+                    .map(|partition| self.list_offset(version, &topic.name, partition))
                     .collect(),
                 name: topic.name,
                 ..ListOffsetsTopicResponse::default()
@@ -45,6 +48,7 @@ impl Core {
 
     fn list_offset(
         &self,
+        version: i16,
         topic: &KafkaString,
         asked: &ListOffsetsPartition,
     ) -> ListOffsetsPartitionResponse {
@@ -56,13 +60,13 @@ impl Core {
             Ok(found) => (ErrorCode::NONE, found),
             Err(error) => (error, (-1, -1)),
         };
-        let known = !error.is_ok() || offset < 0;
+        let has_epoch = version >= LEADER_EPOCH && error.is_ok() && offset >= 0;
         ListOffsetsPartitionResponse {
             partition_index: asked.partition_index,
             error_code: error.0,
             timestamp,
             offset,
-            leader_epoch: if known { -1 } else { self.topics.leader_epoch() },
+            leader_epoch: if has_epoch { self.topics.leader_epoch() } else { -1 },
             ..ListOffsetsPartitionResponse::default()
         }
     }

@@ -38,6 +38,15 @@ pub(super) enum Closed {
     Io(#[from] io::Error),
 }
 
+impl Closed {
+    /// Whether the peer just went away, which clients do without notice.
+    pub(super) fn is_a_farewell(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let Self::Io(error) = self else { return false };
+        matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+    }
+}
+
 /// Serves a connection until the peer closes it, does something wrong, or the broker stops.
 pub(super) async fn serve(
     shared: &Shared,

@@ -1,7 +1,7 @@
 //! What a connection may do wrong, and that it harms nobody else.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use onrush_wire::message::{api_versions, delete_topics, metadata};
+use onrush_wire::message::{api_versions, delete_topics};
 use onrush_wire::{ApiKey, ErrorCode, VersionRange, api_versions as handshake};
 use tokio::io::AsyncWriteExt;
 
@@ -39,19 +39,6 @@ async fn a_newer_handshake_is_told_what_is_known() {
     assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
     assert_eq!(handshake::range_of(&response, ApiKey::API_VERSIONS), Some(VersionRange::new(0, 4)));
     client.ask(4, &api_versions::Request::default()).await;
-}
-
-#[tokio::test]
-async fn metadata_is_answered_in_every_version() {
-    let (_broker, mut client, id) = broker_with_topic(3).await;
-    for version in 0..=13 {
-        // Version 0 has no null list: there the empty one means all.
-        let topics = (version == 0).then(Vec::new);
-        let all = client.ask(version, &metadata::Request { topics, ..Default::default() }).await;
-        assert_eq!(all.topics.len(), 1, "version {version}");
-        assert_eq!(all.topics[0].partitions.len(), 3);
-        assert_eq!(all.topics[0].topic_id == id, version >= 10);
-    }
 }
 
 #[tokio::test]

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use onrush_broker::{Broker, BrokerConfig};
 use onrush_runtime::Disk;
-use onrush_wire::message::{
-    consumer_group_heartbeat, find_coordinator, offset_commit, offset_fetch,
-};
+use onrush_wire::message::{consumer_group_heartbeat, offset_commit, offset_fetch};
 use onrush_wire::{ErrorCode, Uuid};
 
 use crate::support::*;
@@ -299,21 +297,4 @@ async fn heartbeats_that_make_no_sense_are_told_why() {
         assert_eq!(response.error_code, error.0, "{what}");
         assert!(response.error_message.is_some_and(|message| !message.is_empty()), "{what}");
     }
-}
-
-#[tokio::test]
-async fn the_coordinator_is_this_broker() {
-    let (broker, mut client, _) = broker_with_topic(1).await;
-    let port = |port: i32| broker.address().ends_with(&format!(":{port}"));
-    let request = find_coordinator::Request { key: text(GROUP), ..Default::default() };
-    assert!(port(client.ask(2, &request).await.port));
-    let request = find_coordinator::Request {
-        coordinator_keys: vec![text(GROUP), text("h")],
-        ..Default::default()
-    };
-    let found = client.ask(6, &request).await.coordinators;
-    assert_eq!(found.len(), 2);
-    assert!(found.iter().all(|coordinator| port(coordinator.port) && coordinator.error_code == 0));
-    let transactions = find_coordinator::Request { key_type: 1, ..request };
-    assert_ne!(client.ask(6, &transactions).await.coordinators[0].error_code, 0);
 }

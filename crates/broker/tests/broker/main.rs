@@ -5,3 +5,4 @@ mod groups;
 mod records;
 mod recovery;
 mod support;
+mod versions;
