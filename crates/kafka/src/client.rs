@@ -18,10 +18,10 @@ use crate::backoff::Backoff;
 use crate::cluster::{Cluster, Leader, TopicMetadata};
 use crate::config::ClientConfig;
 use crate::connection::{Connection, Endpoint};
-use crate::string::kafka_string;
 use crate::error::{ClientError, Remedy};
 use crate::link::{Link, Purpose};
 use crate::lock::lock;
+use crate::string::kafka_string;
 
 /// FindCoordinator's first version that takes several keys.
 const COORDINATOR_KEYS: i16 = 4;
@@ -55,7 +55,11 @@ impl Client {
     ///
     /// # Errors
     /// None of them could be reached.
-    pub async fn connect(config: ClientConfig, runtime: &Runtime, io: Executor) -> Result<Self, ClientError> {
+    pub async fn connect(
+        config: ClientConfig,
+        runtime: &Runtime,
+        io: Executor,
+    ) -> Result<Self, ClientError> {
         let inner = Inner {
             config,
             net: runtime.net.clone(),
@@ -144,7 +148,11 @@ impl Client {
     }
 
     /// Sends a request to one broker.
-    pub(crate) async fn call<R: Request>(&self, address: &str, request: impl FnOnce(i16) -> R) -> Result<R::Response, ClientError> {
+    pub(crate) async fn call<R: Request>(
+        &self,
+        address: &str,
+        request: impl FnOnce(i16) -> R,
+    ) -> Result<R::Response, ClientError> {
         self.call_capped(address, i16::MAX, request).await
     }
 
@@ -157,13 +165,17 @@ impl Client {
     ) -> Result<R::Response, ClientError> {
         let link = self.link(address, Purpose::Control);
         let connection = link.connection().await?;
-        let response = connection.call_capped(self.inner.config.request_timeout, cap, request).await?;
+        let response =
+            connection.call_capped(self.inner.config.request_timeout, cap, request).await?;
         link.is_well().await;
         Ok(response)
     }
 
     /// Sends a request to the first broker that answers.
-    pub(crate) async fn call_any<R: Request>(&self, request: impl Fn(i16) -> R) -> Result<R::Response, ClientError> {
+    pub(crate) async fn call_any<R: Request>(
+        &self,
+        request: impl Fn(i16) -> R,
+    ) -> Result<R::Response, ClientError> {
         let candidates = self.candidates();
         let mut last = ClientError::Closed;
         for address in &candidates {
@@ -177,7 +189,8 @@ impl Client {
 
     /// Known brokers first, from a random one on, then the bootstrap ones.
     fn candidates(&self) -> Vec<String> {
-        let mut candidates: Vec<String> = lock(&self.inner.cluster).addresses().map(str::to_owned).collect();
+        let mut candidates: Vec<String> =
+            lock(&self.inner.cluster).addresses().map(str::to_owned).collect();
         if let Ok(count) = u64::try_from(candidates.len()) {
             candidates.rotate_left(usize::try_from(self.inner.random.below(count)).unwrap_or(0));
         }
@@ -194,7 +207,11 @@ impl Client {
     }
 
     /// A connection to a broker by its id.
-    pub(crate) async fn connection(&self, node: i32, purpose: Purpose) -> Result<(Arc<Link>, Connection), ClientError> {
+    pub(crate) async fn connection(
+        &self,
+        node: i32,
+        purpose: Purpose,
+    ) -> Result<(Arc<Link>, Connection), ClientError> {
         let address = self.address(node).ok_or_else(|| ClientError::Connect {
             broker: format!("broker {node}"),
             reason: "the metadata does not list it".to_owned(),
@@ -209,12 +226,19 @@ impl Client {
         let mut links = lock(&self.inner.links);
         let link = links.entry((address.to_owned(), purpose)).or_insert_with(|| {
             let endpoint = Endpoint {
-                broker: address.to_owned(),
+                broker: config.reroute.get(address).map_or(address, String::as_str).to_owned(),
                 client_id: config.client_id.clone(),
                 max_response: config.max_response,
                 connect_timeout: config.connect_timeout,
             };
-            Link::new(net.clone(), io.clone(), random.clone(), endpoint, config.retry_backoff, config.retry_backoff_max)
+            Link::new(
+                net.clone(),
+                io.clone(),
+                random.clone(),
+                endpoint,
+                config.retry_backoff,
+                config.retry_backoff_max,
+            )
         });
         Arc::clone(link)
     }
@@ -247,7 +271,12 @@ impl Client {
     /// The tries of one call, from now on.
     pub(crate) fn tries(&self) -> Tries {
         let start = Instant::now();
-        Tries { client: self.clone(), backoff: self.backoff(), start, limit: self.inner.config.call_timeout }
+        Tries {
+            client: self.clone(),
+            backoff: self.backoff(),
+            start,
+            limit: self.inner.config.call_timeout,
+        }
     }
 }
 
@@ -286,7 +315,10 @@ fn metadata_request(topics: &[Arc<str>], version: i16) -> metadata::Request {
         name: Some(kafka_string(&**name)),
         ..metadata::request::MetadataRequestTopic::default()
     };
-    let mut request = metadata::Request { topics: Some(topics.iter().map(topic).collect()), ..metadata::Request::default() };
+    let mut request = metadata::Request {
+        topics: Some(topics.iter().map(topic).collect()),
+        ..metadata::Request::default()
+    };
     if version >= AUTO_CREATION {
         request.allow_auto_topic_creation = false;
     }
@@ -296,13 +328,19 @@ fn metadata_request(topics: &[Arc<str>], version: i16) -> metadata::Request {
 fn coordinator_request(group: &str, version: i16) -> find_coordinator::Request {
     let key = kafka_string(group);
     if version >= COORDINATOR_KEYS {
-        find_coordinator::Request { coordinator_keys: vec![key], ..find_coordinator::Request::default() }
+        find_coordinator::Request {
+            coordinator_keys: vec![key],
+            ..find_coordinator::Request::default()
+        }
     } else {
         find_coordinator::Request { key, ..find_coordinator::Request::default() }
     }
 }
 
-fn coordinator_address(group: &str, response: &find_coordinator::Response) -> Result<String, ClientError> {
+fn coordinator_address(
+    group: &str,
+    response: &find_coordinator::Response,
+) -> Result<String, ClientError> {
     let (code, message, host, port) = match response.coordinators.first() {
         Some(found) => (found.error_code, &found.error_message, &found.host, found.port),
         None => (response.error_code, &response.error_message, &response.host, response.port),

@@ -69,7 +69,11 @@ impl Cluster {
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
         let topic = self.topics.get(topic)?;
         let partition = topic.partitions.get(usize::try_from(partition).ok()?)?;
-        partition.leader.map(|node| Leader { node, epoch: partition.leader_epoch, topic_id: topic.id })
+        partition.leader.map(|node| Leader {
+            node,
+            epoch: partition.leader_epoch,
+            topic_id: topic.id,
+        })
     }
 
     /// A broker said in passing who leads now (KIP-951).
@@ -93,7 +97,11 @@ impl Cluster {
     pub(crate) fn apply(&mut self, response: &Response) {
         if !response.brokers.is_empty() {
             let address = |host: &str, port: i32| format!("{host}:{port}");
-            self.brokers = response.brokers.iter().map(|b| (b.node_id, address(b.host.as_str(), b.port))).collect();
+            self.brokers = response
+                .brokers
+                .iter()
+                .map(|b| (b.node_id, address(b.host.as_str(), b.port)))
+                .collect();
         }
         for topic in &response.topics {
             self.apply_topic(topic);
@@ -105,9 +113,11 @@ impl Cluster {
         match ErrorCode(topic.error_code) {
             ErrorCode::NONE => {
                 let old = self.topics.get(name).filter(|old| old.id == topic.topic_id);
-                let partitions = partitions(old.map(|old| old.partitions.as_slice()), &topic.partitions);
+                let partitions =
+                    partitions(old.map(|old| old.partitions.as_slice()), &topic.partitions);
                 let name = self.wanted.get(name).cloned().unwrap_or_else(|| Arc::from(name));
-                let known = TopicMetadata { name: Arc::clone(&name), id: topic.topic_id, partitions };
+                let known =
+                    TopicMetadata { name: Arc::clone(&name), id: topic.topic_id, partitions };
                 self.topics.insert(name, Arc::new(known));
             }
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
@@ -127,11 +137,17 @@ pub(crate) struct Leader {
     pub(crate) topic_id: Uuid,
 }
 
-fn partitions(old: Option<&[PartitionMetadata]>, new: &[MetadataResponsePartition]) -> Vec<PartitionMetadata> {
+fn partitions(
+    old: Option<&[PartitionMetadata]>,
+    new: &[MetadataResponsePartition],
+) -> Vec<PartitionMetadata> {
     // Partitions are numbered from 0 without gaps; a response that says otherwise is cut at the first gap.
     let mut sorted: Vec<_> = new.iter().collect();
     sorted.sort_by_key(|partition| partition.partition_index);
-    let dense = sorted.into_iter().enumerate().take_while(|(index, p)| i32::try_from(*index) == Ok(p.partition_index));
+    let dense = sorted
+        .into_iter()
+        .enumerate()
+        .take_while(|(index, p)| i32::try_from(*index) == Ok(p.partition_index));
     dense
         .map(|(index, partition)| {
             let news = PartitionMetadata {
@@ -139,7 +155,9 @@ fn partitions(old: Option<&[PartitionMetadata]>, new: &[MetadataResponsePartitio
                 leader_epoch: partition.leader_epoch,
             };
             match old.and_then(|old| old.get(index)) {
-                Some(known) if known.leader_epoch > news.leader_epoch && news.leader_epoch >= 0 => *known,
+                Some(known) if known.leader_epoch > news.leader_epoch && news.leader_epoch >= 0 => {
+                    *known
+                }
                 _ => news,
             }
         })
@@ -155,13 +173,19 @@ mod tests {
     use super::*;
 
     fn answer(id: u8, leaders: &[(i32, i32)]) -> Response {
-        let partition = |(index, (leader, epoch)): (usize, &(i32, i32))| MetadataResponsePartition {
-            partition_index: i32::try_from(index).expect("small"),
-            leader_id: *leader,
-            leader_epoch: *epoch,
-            ..MetadataResponsePartition::default()
+        let partition =
+            |(index, (leader, epoch)): (usize, &(i32, i32))| MetadataResponsePartition {
+                partition_index: i32::try_from(index).expect("small"),
+                leader_id: *leader,
+                leader_epoch: *epoch,
+                ..MetadataResponsePartition::default()
+            };
+        let broker = |node_id| MetadataResponseBroker {
+            node_id,
+            host: kafka_string("h"),
+            port: node_id,
+            ..MetadataResponseBroker::default()
         };
-        let broker = |node_id| MetadataResponseBroker { node_id, host: kafka_string("h"), port: node_id, ..MetadataResponseBroker::default() };
         let topic = MetadataResponseTopic {
             name: Some(kafka_string("t")),
             topic_id: uuid::from_bytes([id; 16]),

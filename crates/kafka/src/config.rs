@@ -1,5 +1,6 @@
 //! Settings of a client.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a broker may take to answer, on top of what the request itself asks it to wait.
@@ -20,6 +21,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct ClientConfig {
     /// Brokers (`host:port`) to ask for the rest of the cluster; one that answers is enough.
     pub bootstrap: Vec<String>,
+    /// Where to connect instead of an address that brokers advertise: the other end of a tunnel or a forwarded port.
+    pub reroute: BTreeMap<String, String>,
     /// Name in the broker's logs and quotas.
     pub client_id: String,
     /// See [`REQUEST_TIMEOUT`].
@@ -40,6 +43,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             bootstrap: Vec::new(),
+            reroute: BTreeMap::new(),
             client_id: "onrush".to_owned(),
             request_timeout: REQUEST_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,

@@ -19,14 +19,17 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use onrush_runtime::{Executor, Instant, Net};
 use onrush_wire::frame::{self, frame_len};
 use onrush_wire::message::{Request, decode_response, encode_request};
-use onrush_wire::{ApiKey, ErrorCode, KafkaString, RequestHeader, VersionRange, WireError, api_versions, message, negotiate};
+use onrush_wire::{
+    ApiKey, ErrorCode, KafkaString, RequestHeader, VersionRange, WireError, api_versions, message,
+    negotiate,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::string::kafka_string;
 use crate::error::ClientError;
 use crate::lock::lock;
+use crate::string::kafka_string;
 
 /// Most requests that may wait for answers on one connection.
 pub(crate) const MAX_WAITING: usize = 256;
@@ -108,12 +111,19 @@ pub(crate) struct Endpoint {
 
 impl Connection {
     /// Connects, starts the driver on `io` and negotiates versions.
-    pub(crate) async fn connect(net: &Net, io: &Executor, endpoint: &Endpoint) -> Result<Self, ClientError> {
+    pub(crate) async fn connect(
+        net: &Net,
+        io: &Executor,
+        endpoint: &Endpoint,
+    ) -> Result<Self, ClientError> {
         let deadline = Instant::now() + endpoint.connect_timeout;
         let broker = endpoint.broker.as_str();
         let stream = timeout_at(deadline, net.connect(broker))
             .await
-            .map_err(|_| ClientError::Connect { broker: broker.to_owned(), reason: format!("no answer within {:?}", endpoint.connect_timeout) })?
+            .map_err(|_| ClientError::Connect {
+                broker: broker.to_owned(),
+                reason: format!("no answer within {:?}", endpoint.connect_timeout),
+            })?
             .map_err(|error| ClientError::connect(broker, &error))?;
         let shared = Arc::new(Shared {
             broker: broker.to_owned(),
@@ -126,7 +136,8 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         drop(io.spawn(drive(Arc::clone(&shared), reader, writer)));
         let mut handle = Handle { shared, versions: Versions::default() };
-        handle.versions = handle.negotiate(deadline.saturating_duration_since(Instant::now())).await?;
+        handle.versions =
+            handle.negotiate(deadline.saturating_duration_since(Instant::now())).await?;
         Ok(Self { handle: Arc::new(handle) })
     }
 
@@ -142,7 +153,8 @@ impl Connection {
 
     /// The highest version of `api` that both sides speak.
     pub(crate) fn version(&self, api: ApiKey) -> Result<i16, ClientError> {
-        let theirs = self.handle.versions.0.iter().find(|(key, _)| *key == api).map(|(_, range)| *range);
+        let theirs =
+            self.handle.versions.0.iter().find(|(key, _)| *key == api).map(|(_, range)| *range);
         api.versions()
             .zip(theirs)
             .and_then(|(ours, theirs)| negotiate(ours, theirs))
@@ -150,7 +162,11 @@ impl Connection {
     }
 
     /// Sends a request that the negotiated version may shape, and waits for the response.
-    pub(crate) async fn call<R: Request>(&self, timeout: Duration, request: impl FnOnce(i16) -> R) -> Result<R::Response, ClientError> {
+    pub(crate) async fn call<R: Request>(
+        &self,
+        timeout: Duration,
+        request: impl FnOnce(i16) -> R,
+    ) -> Result<R::Response, ClientError> {
         self.call_capped(timeout, i16::MAX, request).await
     }
 
@@ -162,9 +178,12 @@ impl Connection {
         request: impl FnOnce(i16) -> R,
     ) -> Result<R::Response, ClientError> {
         let version = self.version(R::API)?.min(cap);
-        let answer = self.request(R::API, version, timeout, |header| Ok(vec![encode_request(header, &request(version))?]))?;
+        let answer = self.request(R::API, version, timeout, |header| {
+            Ok(vec![encode_request(header, &request(version))?])
+        })?;
         let frame = received(self.broker(), answer).await?;
-        let (_, response) = decode_response(version, frame).map_err(|error| ClientError::wire(self.broker(), error))?;
+        let (_, response) = decode_response(version, frame)
+            .map_err(|error| ClientError::wire(self.broker(), error))?;
         Ok(response)
     }
 
@@ -190,19 +209,24 @@ impl Handle {
                 let mut request = message::api_versions::Request::default();
                 if version >= SOFTWARE_NAME {
                     request.client_software_name = KafkaString::from_static("onrush");
-                    request.client_software_version = KafkaString::from_static(env!("CARGO_PKG_VERSION"));
+                    request.client_software_version =
+                        KafkaString::from_static(env!("CARGO_PKG_VERSION"));
                 }
                 Ok(vec![encode_request(header, &request)?])
             })?;
             let frame = received(broker, answer).await?;
-            let (_, response) = api_versions::decode(version, frame).map_err(|e| ClientError::wire(broker, e))?;
+            let (_, response) =
+                api_versions::decode(version, frame).map_err(|e| ClientError::wire(broker, e))?;
             match ErrorCode(response.error_code) {
                 ErrorCode::NONE => return Ok(Versions::of(&response)),
                 ErrorCode::UNSUPPORTED_VERSION if version > 0 => {
-                    let theirs = api_versions::range_of(&response, ApiKey::API_VERSIONS).map_or(0, |range| range.max);
+                    let theirs = api_versions::range_of(&response, ApiKey::API_VERSIONS)
+                        .map_or(0, |range| range.max);
                     version = theirs.clamp(0, version - 1);
                 }
-                code => return Err(ClientError::answered(ApiKey::API_VERSIONS, broker.as_str(), code)),
+                code => {
+                    return Err(ClientError::answered(ApiKey::API_VERSIONS, broker.as_str(), code));
+                }
             }
         }
     }
@@ -210,7 +234,9 @@ impl Handle {
 
 impl Versions {
     fn of(response: &message::api_versions::Response) -> Self {
-        let range = |api: &message::api_versions::response::ApiVersion| VersionRange::new(api.min_version, api.max_version);
+        let range = |api: &message::api_versions::response::ApiVersion| {
+            VersionRange::new(api.min_version, api.max_version)
+        };
         Self(response.api_keys.iter().map(|api| (ApiKey(api.api_key), range(api))).collect())
     }
 }
@@ -234,10 +260,14 @@ impl Shared {
             State::Poisoned(reason) => return Err(unsent(reason)),
         };
         if pipeline.waiting.len() >= MAX_WAITING {
-            return Err(ClientError::TooManyRequests { broker: self.broker.clone(), limit: MAX_WAITING });
+            return Err(ClientError::TooManyRequests {
+                broker: self.broker.clone(),
+                limit: MAX_WAITING,
+            });
         }
         let correlation = pipeline.next_correlation;
-        let header = RequestHeader::new(api, version, correlation).with_client_id(self.client_id.clone());
+        let header =
+            RequestHeader::new(api, version, correlation).with_client_id(self.client_id.clone());
         let frame = encode(&header).map_err(|error| ClientError::wire(&self.broker, error))?;
         pipeline.next_correlation = correlation.wrapping_add(1).max(0);
         pipeline.unwritten.extend(frame);
@@ -252,7 +282,8 @@ impl Shared {
 
     /// Gives a response to the request it answers, the oldest.
     fn answer(&self, frame: Bytes) -> Result<(), ClientError> {
-        let correlation = onrush_wire::header::correlation_id(&frame).map_err(|e| ClientError::wire(&self.broker, e))?;
+        let correlation = onrush_wire::header::correlation_id(&frame)
+            .map_err(|e| ClientError::wire(&self.broker, e))?;
         let oldest = match &mut *lock(&self.state) {
             State::Open(pipeline) => pipeline.waiting.pop_front(),
             State::Poisoned(reason) => return Err(reason.clone()),
@@ -269,7 +300,9 @@ impl Shared {
                 let _ = waiting.reply.send(Err(error.clone()));
                 Err(error)
             }
-            None => Err(ClientError::lost(&self.broker, format!("answer {correlation} to no request"))),
+            None => {
+                Err(ClientError::lost(&self.broker, format!("answer {correlation} to no request")))
+            }
         }
     }
 
@@ -299,9 +332,11 @@ impl Shared {
 
     fn earliest_deadline(&self) -> Result<Option<(Instant, ApiKey, Duration)>, ClientError> {
         match &*lock(&self.state) {
-            State::Open(pipeline) => {
-                Ok(pipeline.waiting.iter().map(|w| (w.deadline, w.api, w.after)).min_by_key(|(deadline, ..)| *deadline))
-            }
+            State::Open(pipeline) => Ok(pipeline
+                .waiting
+                .iter()
+                .map(|w| (w.deadline, w.api, w.after))
+                .min_by_key(|(deadline, ..)| *deadline)),
             State::Poisoned(reason) => Err(reason.clone()),
         }
     }
@@ -310,15 +345,24 @@ impl Shared {
 /// The error of a request that met a poisoned connection: it never left, which a [`ClientError::Lost`] would leave open.
 fn unsent(reason: &ClientError) -> ClientError {
     match reason {
-        ClientError::Lost { broker, reason } => ClientError::Connect { broker: broker.clone(), reason: reason.clone() },
+        ClientError::Lost { broker, reason } => {
+            ClientError::Connect { broker: broker.clone(), reason: reason.clone() }
+        }
         ClientError::TimedOut { broker, .. } | ClientError::Wire { broker, .. } => {
-            ClientError::Connect { broker: broker.clone(), reason: format!("the connection broke before: {reason}") }
+            ClientError::Connect {
+                broker: broker.clone(),
+                reason: format!("the connection broke before: {reason}"),
+            }
         }
         other => other.clone(),
     }
 }
 
-async fn drive(shared: Arc<Shared>, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) {
+async fn drive(
+    shared: Arc<Shared>,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+) {
     let reason = tokio::select! {
         biased;
         reason = read(&shared, reader) => reason,
@@ -341,16 +385,23 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin) -> ClientErro
     }
 }
 
-async fn read_frame(shared: &Shared, reader: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, ClientError> {
+async fn read_frame(
+    shared: &Shared,
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Result<Bytes, ClientError> {
     let lost = |error: std::io::Error| ClientError::lost(&shared.broker, error.to_string());
     let mut prefix = [0; frame::PREFIX];
     reader.read_exact(&mut prefix).await.map_err(lost)?;
-    let length = frame_len(prefix, shared.max_response).map_err(|error| ClientError::wire(&shared.broker, error))?;
+    let length = frame_len(prefix, shared.max_response)
+        .map_err(|error| ClientError::wire(&shared.broker, error))?;
     let mut buffer = BytesMut::with_capacity(length).limit(length);
     while buffer.has_remaining_mut() {
         if reader.read_buf(&mut buffer).await.map_err(lost)? == 0 {
             let got = length - buffer.remaining_mut();
-            return Err(ClientError::lost(&shared.broker, format!("closed after {got} of {length} bytes of a response")));
+            return Err(ClientError::lost(
+                &shared.broker,
+                format!("closed after {got} of {length} bytes of a response"),
+            ));
         }
     }
     Ok(buffer.into_inner().freeze())
@@ -370,7 +421,10 @@ async fn write(shared: &Shared, mut writer: impl AsyncWrite + Unpin) -> ClientEr
     }
 }
 
-async fn write_all(writer: &mut (impl AsyncWrite + Unpin), segments: &mut VecDeque<Bytes>) -> std::io::Result<()> {
+async fn write_all(
+    writer: &mut (impl AsyncWrite + Unpin),
+    segments: &mut VecDeque<Bytes>,
+) -> std::io::Result<()> {
     while !segments.is_empty() {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = segments.len().min(MAX_SLICES);
@@ -422,7 +476,8 @@ mod tests {
 
     #[test]
     fn advancing_over_segments() {
-        let mut segments: VecDeque<Bytes> = [&b"abc"[..], b"", b"defg"].map(Bytes::from_static).into();
+        let mut segments: VecDeque<Bytes> =
+            [&b"abc"[..], b"", b"defg"].map(Bytes::from_static).into();
         advance(&mut segments, 4);
         assert_eq!(segments, [Bytes::from_static(b"efg")]);
         advance(&mut segments, 3);
@@ -441,7 +496,9 @@ mod tests {
     }
 
     fn ask(shared: &Shared, seconds: u64) -> Answer {
-        let frame = |header: &RequestHeader| Ok(vec![Bytes::copy_from_slice(&header.correlation_id.to_be_bytes())]);
+        let frame = |header: &RequestHeader| {
+            Ok(vec![Bytes::copy_from_slice(&header.correlation_id.to_be_bytes())])
+        };
         shared.enqueue(ApiKey::FETCH, 12, Duration::from_secs(seconds), frame).expect("open")
     }
 
@@ -463,7 +520,9 @@ mod tests {
         let error = third.await.expect("answered").expect_err("cut");
         assert!(error.to_string().contains("closed after 5 of 19 bytes"), "{error}");
         assert!(error.may_have_happened());
-        let later = shared.enqueue(ApiKey::FETCH, 12, Duration::from_secs(1), |_| Ok(Vec::new())).expect_err("poisoned");
+        let later = shared
+            .enqueue(ApiKey::FETCH, 12, Duration::from_secs(1), |_| Ok(Vec::new()))
+            .expect_err("poisoned");
         assert!(!later.may_have_happened());
     }
 
@@ -482,7 +541,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn absurd_lengths_and_wrong_correlation_ids_poison() {
-        for bytes in [i32::MAX.to_be_bytes().to_vec(), (-5i32).to_be_bytes().to_vec(), response(7, b""), 2i32.to_be_bytes().to_vec()] {
+        for bytes in [
+            i32::MAX.to_be_bytes().to_vec(),
+            (-5i32).to_be_bytes().to_vec(),
+            response(7, b""),
+            2i32.to_be_bytes().to_vec(),
+        ] {
             let shared = shared(64);
             let answer = ask(&shared, 5);
             drive(Arc::clone(&shared), &bytes[..], tokio::io::sink()).await;

@@ -139,6 +139,9 @@ mod tests {
         assert!(credit.try_take(1, 1).is_none());
         drop(lease);
         assert_eq!(credit.lent(), 0);
-        assert_eq!(credit.try_take(1_000, 1_000).expect("the floor is at most the total").bytes(), 100);
+        assert_eq!(
+            credit.try_take(1_000, 1_000).expect("the floor is at most the total").bytes(),
+            100
+        );
     }
 }

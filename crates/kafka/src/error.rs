@@ -66,7 +66,9 @@ pub enum ClientError {
         source: WireError,
     },
     /// The broker speaks no version of this API that we speak.
-    #[error("{broker} offers no version of {api} that this client speaks; Kafka 3.9 or newer is needed")]
+    #[error(
+        "{broker} offers no version of {api} that this client speaks; Kafka 3.9 or newer is needed"
+    )]
     Unsupported {
         /// Host and port.
         broker: String,
@@ -98,7 +100,9 @@ pub enum ClientError {
         partition: TopicPartition,
     },
     /// Fetched bytes are no record batches, twice.
-    #[error("{partition} at offset {offset}: {reason}; the broker's log or the way from it is damaged")]
+    #[error(
+        "{partition} at offset {offset}: {reason}; the broker's log or the way from it is damaged"
+    )]
     Corrupt {
         /// Which.
         partition: TopicPartition,
@@ -159,10 +163,15 @@ impl ClientError {
             Self::Answered { code, .. } => remedy_of(*code),
             // A broken frame may be the network's fault, and the connection that carried it is gone.
             Self::Wire { source, .. } => match source {
-                WireError::UnsupportedVersion { .. } | WireError::WrongApi { .. } | WireError::TooLarge { .. } => Remedy::Fatal,
+                WireError::UnsupportedVersion { .. }
+                | WireError::WrongApi { .. }
+                | WireError::TooLarge { .. } => Remedy::Fatal,
                 _ => Remedy::Retry,
             },
-            Self::Unsupported { .. } | Self::Corrupt { .. } | Self::GaveUp { .. } | Self::Closed => Remedy::Fatal,
+            Self::Unsupported { .. }
+            | Self::Corrupt { .. }
+            | Self::GaveUp { .. }
+            | Self::Closed => Remedy::Fatal,
         }
     }
 
@@ -190,7 +199,9 @@ pub fn remedy_of(code: ErrorCode) -> Remedy {
         return Remedy::Refresh;
     }
     match code {
-        ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_CONTROLLER => Remedy::Refresh,
+        ErrorCode::NOT_COORDINATOR
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_CONTROLLER => Remedy::Refresh,
         code if code.is_retriable() => Remedy::Retry,
         _ => Remedy::Fatal,
     }
@@ -214,7 +225,13 @@ mod tests {
     #[test]
     fn only_a_request_that_left_may_have_happened() {
         assert!(ClientError::lost("b:1", "reset").may_have_happened());
-        assert!(!ClientError::Connect { broker: "b:1".into(), reason: "refused".into() }.may_have_happened());
-        assert!(!ClientError::answered(ApiKey::PRODUCE, "t-0", ErrorCode::NOT_LEADER_OR_FOLLOWER).may_have_happened());
+        assert!(
+            !ClientError::Connect { broker: "b:1".into(), reason: "refused".into() }
+                .may_have_happened()
+        );
+        assert!(
+            !ClientError::answered(ApiKey::PRODUCE, "t-0", ErrorCode::NOT_LEADER_OR_FOLLOWER)
+                .may_have_happened()
+        );
     }
 }

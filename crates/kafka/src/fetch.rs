@@ -129,7 +129,13 @@ impl Fetcher {
     }
 
     /// Reads `partition` from `offset` on, in place of any earlier assignment of it.
-    pub fn assign(&self, partition: TopicPartition, token: u64, offset: i64, sink: Arc<dyn FetchSink>) {
+    pub fn assign(
+        &self,
+        partition: TopicPartition,
+        token: u64,
+        offset: i64,
+        sink: Arc<dyn FetchSink>,
+    ) {
         lock(&self.shared.state).slots.assign(partition, token, offset, sink);
         self.shared.unplaced.notify_one();
     }
@@ -237,11 +243,16 @@ impl Shared {
         let ends = async {
             let start = self.client.list_offsets(one, At::Earliest).await?;
             let end = self.client.list_offsets(one, At::Latest).await?;
-            Ok((start.get(&partition).map_or(0, |at| at.offset), end.get(&partition).map_or(0, |at| at.offset)))
+            Ok((
+                start.get(&partition).map_or(0, |at| at.offset),
+                end.get(&partition).map_or(0, |at| at.offset),
+            ))
         };
         let token = slot.token;
         let event = match ends.await {
-            Ok((log_start, end)) => FetchEvent::OutOfRange { partition: partition.clone(), token, log_start, end },
+            Ok((log_start, end)) => {
+                FetchEvent::OutOfRange { partition: partition.clone(), token, log_start, end }
+            }
             Err(error) => FetchEvent::Failed { partition: partition.clone(), token, error },
         };
         if lock(&self.state).slots.stop(&partition, token) {

@@ -51,7 +51,10 @@ pub struct GroupConfig {
 
 impl GroupConfig {
     /// A member of `group` for these topics, all else by default.
-    pub fn new<S: Into<String>>(group: impl Into<String>, topics: impl IntoIterator<Item = S>) -> Self {
+    pub fn new<S: Into<String>>(
+        group: impl Into<String>,
+        topics: impl IntoIterator<Item = S>,
+    ) -> Self {
         Self {
             group: group.into(),
             topics: topics.into_iter().map(Into::into).collect(),
@@ -122,7 +125,12 @@ impl Member {
         client.metadata(&topics).await?;
         let member_id = uuid::from_random(client.random().uuid()).to_string();
         let (events, receiver) = mpsc::channel(EVENTS);
-        let machine = Membership::new(config.clone(), member_id.clone(), client.backoff(), client.random().clone());
+        let machine = Membership::new(
+            config.clone(),
+            member_id.clone(),
+            client.backoff(),
+            client.random().clone(),
+        );
         let shared = Arc::new(Shared {
             client: client.clone(),
             config,
@@ -158,7 +166,10 @@ impl Member {
     ///
     /// # Errors
     /// The coordinator could not be asked for as long as calls are retried.
-    pub async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<(TopicPartition, ErrorCode)>, ClientError> {
+    pub async fn commit(
+        &self,
+        commits: Vec<Commit>,
+    ) -> Result<Vec<(TopicPartition, ErrorCode)>, ClientError> {
         let mut done = Vec::with_capacity(commits.len());
         let mut pending = commits;
         let mut tries = self.shared.client.tries();
@@ -169,7 +180,12 @@ impl Member {
                 epoch,
                 instance: self.shared.config.instance_id.clone(),
             };
-            let codes = match self.shared.client.commit_once(&self.shared.config.group, Some(&committer), &pending).await {
+            let codes = match self
+                .shared
+                .client
+                .commit_once(&self.shared.config.group, Some(&committer), &pending)
+                .await
+            {
                 Ok(codes) => codes,
                 Err(error) => {
                     self.shared.client.forget_coordinator(&self.shared.config.group);
@@ -188,7 +204,11 @@ impl Member {
                 self.shared.client.forget_coordinator(&self.shared.config.group);
             }
             let code = again.values().next().copied().unwrap_or_default();
-            let error = ClientError::answered(onrush_wire::ApiKey::OFFSET_COMMIT, self.shared.config.group.as_str(), retriable(code));
+            let error = ClientError::answered(
+                onrush_wire::ApiKey::OFFSET_COMMIT,
+                self.shared.config.group.as_str(),
+                retriable(code),
+            );
             tries.failed(error).await?;
             pending.retain(|commit| again.remove(&commit.partition).is_some());
         }
@@ -248,5 +268,9 @@ impl Drop for Member {
 
 /// A stale epoch is retried here, although the code by itself is final.
 fn retriable(code: ErrorCode) -> ErrorCode {
-    if code == ErrorCode::STALE_MEMBER_EPOCH { ErrorCode::COORDINATOR_LOAD_IN_PROGRESS } else { code }
+    if code == ErrorCode::STALE_MEMBER_EPOCH {
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+    } else {
+        code
+    }
 }

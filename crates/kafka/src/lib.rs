@@ -34,10 +34,13 @@ pub use cluster::{MAX_TOPICS, PartitionMetadata, TopicMetadata};
 pub use config::ClientConfig;
 pub use credit::Lease;
 pub use error::{ClientError, Remedy, remedy_of};
-pub use group::{GroupConfig, GroupEvent, Member};
 pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};
+pub use group::{GroupConfig, GroupEvent, Member};
 pub use offsets::{Commit, Committed};
+pub use onrush_record::{Compression, Header};
 pub use onrush_wire::{ErrorCode, Uuid};
 pub use partition::TopicPartition;
-pub use produce::{AckSink, Acked, Acks, AppendError, Appender, ProduceError, Producer, ProducerConfig, TopicHandle};
-pub use onrush_record::{Compression, Header};
+pub use produce::{
+    AckSink, Acked, Acks, AppendError, Appender, ProduceError, Producer, ProducerConfig,
+    TopicHandle,
+};

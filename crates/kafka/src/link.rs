@@ -41,15 +41,25 @@ struct State {
 }
 
 impl Link {
-    pub(crate) fn new(net: Net, io: Executor, random: Random, endpoint: Endpoint, base: Duration, limit: Duration) -> Arc<Self> {
-        let state = State { connection: None, backoff: Backoff::new(base, limit), not_before: None };
+    pub(crate) fn new(
+        net: Net,
+        io: Executor,
+        random: Random,
+        endpoint: Endpoint,
+        base: Duration,
+        limit: Duration,
+    ) -> Arc<Self> {
+        let state =
+            State { connection: None, backoff: Backoff::new(base, limit), not_before: None };
         Arc::new(Self { net, io, random, endpoint, state: Mutex::new(state) })
     }
 
     /// The open connection, or a new one. Those who ask at once share one attempt; each call makes at most one.
     pub(crate) async fn connection(&self) -> Result<Connection, ClientError> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_open()) {
+        if let Some(connection) =
+            state.connection.as_ref().filter(|connection| connection.is_open())
+        {
             return Ok(connection.clone());
         }
         if state.connection.take().is_some() {

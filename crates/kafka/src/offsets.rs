@@ -10,9 +10,9 @@ use onrush_wire::message::{offset_commit, offset_fetch};
 use onrush_wire::{ApiKey, ErrorCode, KafkaString, Uuid};
 
 use crate::client::Client;
-use crate::string::kafka_string;
 use crate::error::{ClientError, Remedy, remedy_of};
 use crate::partition::TopicPartition;
+use crate::string::kafka_string;
 
 /// First versions with topic ids instead of names.
 const TOPIC_IDS: i16 = 10;
@@ -60,7 +60,11 @@ impl Client {
     ///
     /// # Errors
     /// The coordinator could not be asked for as long as calls are retried, or it refused.
-    pub async fn fetch_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, ClientError> {
+    pub async fn fetch_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Committed>, ClientError> {
         let mut tries = self.tries();
         loop {
             match self.ask_offsets(group, partitions).await {
@@ -73,12 +77,21 @@ impl Client {
         }
     }
 
-    async fn ask_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, ClientError> {
-        let topics = self.by_topic(partitions.iter().map(|partition| (partition, partition.partition)));
-        let response = self.group_call(group, &topics, |version, topics| fetch_request(group, topics, version)).await?;
+    async fn ask_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Committed>, ClientError> {
+        let topics =
+            self.by_topic(partitions.iter().map(|partition| (partition, partition.partition)));
+        let response = self
+            .group_call(group, &topics, |version, topics| fetch_request(group, topics, version))
+            .await?;
         let answer = |code: i16| match ErrorCode(code) {
             ErrorCode::NONE => Ok(()),
-            code => Err(ClientError::answered(ApiKey::OFFSET_FETCH, format!("group {group}"), code)),
+            code => {
+                Err(ClientError::answered(ApiKey::OFFSET_FETCH, format!("group {group}"), code))
+            }
         };
         answer(response.error_code)?;
         let mut committed = Vec::with_capacity(partitions.len());
@@ -89,10 +102,17 @@ impl Client {
                 for found in &topic.partitions {
                     answer(found.error_code)?;
                     committed.push(Committed {
-                        partition: TopicPartition { topic: Arc::clone(name), partition: found.partition_index },
+                        partition: TopicPartition {
+                            topic: Arc::clone(name),
+                            partition: found.partition_index,
+                        },
                         offset: found.committed_offset,
                         leader_epoch: found.committed_leader_epoch,
-                        metadata: found.metadata.as_ref().map(|m| m.as_str().to_owned()).unwrap_or_default(),
+                        metadata: found
+                            .metadata
+                            .as_ref()
+                            .map(|m| m.as_str().to_owned())
+                            .unwrap_or_default(),
                     });
                 }
             }
@@ -109,12 +129,17 @@ impl Client {
         commits: &[Commit],
     ) -> Result<Vec<(TopicPartition, ErrorCode)>, ClientError> {
         let topics = self.by_topic(commits.iter().map(|commit| (&commit.partition, commit)));
-        let response = self.group_call(group, &topics, |_, topics| commit_request(group, committer, topics)).await?;
+        let response = self
+            .group_call(group, &topics, |_, topics| commit_request(group, committer, topics))
+            .await?;
         let mut codes = BTreeMap::new();
         for topic in &response.topics {
             let Some(name) = topic_name(&topics, &topic.name, topic.topic_id) else { continue };
             for partition in &topic.partitions {
-                codes.insert((Arc::clone(name), partition.partition_index), ErrorCode(partition.error_code));
+                codes.insert(
+                    (Arc::clone(name), partition.partition_index),
+                    ErrorCode(partition.error_code),
+                );
             }
         }
         let code = |commit: &Commit| {
@@ -133,7 +158,8 @@ impl Client {
     pub async fn commit_offsets(&self, group: &str, commits: &[Commit]) -> Result<(), ClientError> {
         let mut tries = self.tries();
         loop {
-            let outcome = self.commit_once(group, None, commits).await.and_then(|codes| first_error(&codes));
+            let outcome =
+                self.commit_once(group, None, commits).await.and_then(|codes| first_error(&codes));
             match outcome {
                 Ok(()) => return Ok(()),
                 Err(error) => {
@@ -156,12 +182,19 @@ impl Client {
         self.call_capped(&address, cap, |version| request(version, topics)).await
     }
 
-    fn by_topic<'a, T>(&self, items: impl Iterator<Item = (&'a TopicPartition, T)>) -> Vec<Topic<T>> {
+    fn by_topic<'a, T>(
+        &self,
+        items: impl Iterator<Item = (&'a TopicPartition, T)>,
+    ) -> Vec<Topic<T>> {
         let mut topics: BTreeMap<Arc<str>, Vec<T>> = BTreeMap::new();
         for (partition, item) in items {
             topics.entry(Arc::clone(&partition.topic)).or_default().push(item);
         }
-        let topic = |(name, items): (Arc<str>, Vec<T>)| Topic { id: self.topic(&name).map(|topic| topic.id), name, items };
+        let topic = |(name, items): (Arc<str>, Vec<T>)| Topic {
+            id: self.topic(&name).map(|topic| topic.id),
+            name,
+            items,
+        };
         topics.into_iter().map(topic).collect()
     }
 }
@@ -181,14 +214,22 @@ impl<T> Topic<T> {
 
 /// The asked topic that an answer is about: by its name, or by its id where there is none.
 fn topic_name<'a, T>(topics: &'a [Topic<T>], name: &KafkaString, id: Uuid) -> Option<&'a Arc<str>> {
-    let same = |topic: &&Topic<T>| if name.is_empty() { topic.id == Some(id) } else { *topic.name == *name.as_str() };
+    let same = |topic: &&Topic<T>| {
+        if name.is_empty() { topic.id == Some(id) } else { *topic.name == *name.as_str() }
+    };
     topics.iter().find(same).map(|topic| &topic.name)
 }
 
 fn first_error(codes: &[(TopicPartition, ErrorCode)]) -> Result<(), ClientError> {
-    let failed = |class: Remedy| codes.iter().find(|(_, code)| !code.is_ok() && (remedy_of(*code) == Remedy::Fatal) == (class == Remedy::Fatal));
+    let failed = |class: Remedy| {
+        codes.iter().find(|(_, code)| {
+            !code.is_ok() && (remedy_of(*code) == Remedy::Fatal) == (class == Remedy::Fatal)
+        })
+    };
     match failed(Remedy::Fatal).or_else(|| failed(Remedy::Retry)) {
-        Some((partition, code)) => Err(ClientError::answered(ApiKey::OFFSET_COMMIT, partition.to_string(), *code)),
+        Some((partition, code)) => {
+            Err(ClientError::answered(ApiKey::OFFSET_COMMIT, partition.to_string(), *code))
+        }
         None => Ok(()),
     }
 }
@@ -202,10 +243,17 @@ fn fetch_request(group: &str, topics: &[Topic<i32>], version: i16) -> offset_fet
         ..offset_fetch::request::OffsetFetchRequestGroup::default()
     };
     debug_assert!(version >= GROUPS);
-    offset_fetch::Request { groups: vec![asked], require_stable: true, ..offset_fetch::Request::default() }
+    offset_fetch::Request {
+        groups: vec![asked],
+        require_stable: true,
+        ..offset_fetch::Request::default()
+    }
 }
 
-fn fetch_topic(topic: &Topic<i32>, version: i16) -> offset_fetch::request::OffsetFetchRequestTopics {
+fn fetch_topic(
+    topic: &Topic<i32>,
+    version: i16,
+) -> offset_fetch::request::OffsetFetchRequestTopics {
     let mut asked = offset_fetch::request::OffsetFetchRequestTopics {
         name: kafka_string(&*topic.name),
         partition_indexes: topic.items.clone(),
@@ -217,7 +265,11 @@ fn fetch_topic(topic: &Topic<i32>, version: i16) -> offset_fetch::request::Offse
     asked
 }
 
-fn commit_request(group: &str, committer: Option<&Committer>, topics: &[Topic<&Commit>]) -> offset_commit::Request {
+fn commit_request(
+    group: &str,
+    committer: Option<&Committer>,
+    topics: &[Topic<&Commit>],
+) -> offset_commit::Request {
     let partition = |commit: &&Commit| offset_commit::request::OffsetCommitRequestPartition {
         partition_index: commit.partition.partition,
         committed_offset: commit.offset,
@@ -235,7 +287,9 @@ fn commit_request(group: &str, committer: Option<&Committer>, topics: &[Topic<&C
         group_id: kafka_string(group),
         generation_id_or_member_epoch: committer.map_or(-1, |committer| committer.epoch),
         member_id: kafka_string(committer.map_or("", |committer| committer.member.as_str())),
-        group_instance_id: committer.and_then(|committer| committer.instance.as_deref()).map(kafka_string),
+        group_instance_id: committer
+            .and_then(|committer| committer.instance.as_deref())
+            .map(kafka_string),
         topics: topics.iter().map(topic).collect(),
         ..offset_commit::Request::default()
     }

@@ -116,7 +116,9 @@ pub enum ProduceError {
         message: Option<String>,
     },
     /// It was sent, and its fate is not known: sending it again may write it twice.
-    #[error("a batch for {partition} may have been written, or not: {reason}; look into the topic before sending it again")]
+    #[error(
+        "a batch for {partition} may have been written, or not: {reason}; look into the topic before sending it again"
+    )]
     MayHaveBeenWritten {
         /// Where it should have gone.
         partition: TopicPartition,
@@ -197,8 +199,12 @@ impl Producer {
     /// No producer id was to be had.
     pub async fn start(client: &Client, config: ProducerConfig) -> Result<Self, ClientError> {
         let producer_id = producer_id(client).await?;
-        let config = ProducerConfig { max_in_flight: config.max_in_flight.clamp(1, MAX_IN_FLIGHT), ..config };
-        let sequencer = Sequencer::new(producer_id, &config, client.backoff(), client.random().clone());
+        let config = ProducerConfig {
+            max_in_flight: config.max_in_flight.clamp(1, MAX_IN_FLIGHT),
+            ..config
+        };
+        let sequencer =
+            Sequencer::new(producer_id, &config, client.backoff(), client.random().clone());
         let shared = Arc::new(Shared {
             client: client.clone(),
             memory: Memory::new(config.buffer_bytes),
@@ -292,9 +298,11 @@ async fn producer_id(client: &Client) -> Result<i64, ClientError> {
             transaction_timeout_ms: i32::MAX,
             ..init_producer_id::Request::default()
         };
-        let outcome = client.call_any(request).await.and_then(|response| match ErrorCode(response.error_code) {
-            ErrorCode::NONE => Ok(response.producer_id),
-            code => Err(ClientError::answered(ApiKey::INIT_PRODUCER_ID, "a producer id", code)),
+        let outcome = client.call_any(request).await.and_then(|response| {
+            match ErrorCode(response.error_code) {
+                ErrorCode::NONE => Ok(response.producer_id),
+                code => Err(ClientError::answered(ApiKey::INIT_PRODUCER_ID, "a producer id", code)),
+            }
         });
         match outcome {
             Ok(id) => return Ok(id),

@@ -53,4 +53,5 @@ impl Default for FetchConfig {
 }
 
 const _: () = assert!(MAX_FETCH_BYTES + MAX_BATCH_BYTES <= BUDGET);
-const _: () = assert!(LOADED_BYTES <= MAX_PARTITION_BYTES && MAX_PARTITION_BYTES <= MAX_FETCH_BYTES);
+const _: () =
+    assert!(LOADED_BYTES <= MAX_PARTITION_BYTES && MAX_PARTITION_BYTES <= MAX_FETCH_BYTES);

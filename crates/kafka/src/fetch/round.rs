@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onrush_record::batches;
-use onrush_wire::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition, FetchedTopic};
+use onrush_wire::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition, FetchedTopic,
+};
 use onrush_wire::{ApiKey, ErrorCode};
 use tokio::time::sleep;
 
@@ -14,11 +16,11 @@ use super::slot::{Plan, Planned, PlannedTopic, Slot, Status};
 use super::{FetchEvent, FetchSink, Fetched, Shared};
 use crate::connection::{Answer, Connection, received};
 use crate::credit::{Lease, Loan};
-use crate::string::kafka_string;
 use crate::error::{ClientError, Remedy, remedy_of};
 use crate::link::{Link, Purpose};
 use crate::lock::lock;
 use crate::partition::TopicPartition;
+use crate::string::kafka_string;
 
 /// Events that wait for the next request to be on its way.
 type Deliveries = Vec<(Arc<dyn FetchSink>, FetchEvent)>;
@@ -86,7 +88,13 @@ impl Rounds {
         shared.credit.take(floor, want).await
     }
 
-    async fn round(&mut self, shared: &Shared, node: i32, plan: &Plan, loan: Loan) -> Result<Duration, ClientError> {
+    async fn round(
+        &mut self,
+        shared: &Shared,
+        node: i32,
+        plan: &Plan,
+        loan: Loan,
+    ) -> Result<Duration, ClientError> {
         let (link, connection) = self.connection(shared, node).await?;
         let version = connection.version(ApiKey::FETCH)?;
         let answer = self.send(shared, &connection, version, plan, &loan)?;
@@ -95,9 +103,14 @@ impl Rounds {
         link.is_well().await;
         let length = frame.len();
         let lease = loan.settle(length);
-        let (_, response) = FetchResponse::decode(version, frame).map_err(|e| ClientError::wire(connection.broker(), e))?;
+        let (_, response) = FetchResponse::decode(version, frame)
+            .map_err(|e| ClientError::wire(connection.broker(), e))?;
         if !response.error_code.is_ok() {
-            return Err(ClientError::answered(ApiKey::FETCH, connection.broker(), response.error_code));
+            return Err(ClientError::answered(
+                ApiKey::FETCH,
+                connection.broker(),
+                response.error_code,
+            ));
         }
         self.turn = self.turn.wrapping_add(1);
         self.loaded = length >= shared.config.loaded_bytes;
@@ -106,8 +119,14 @@ impl Rounds {
         Ok(throttle)
     }
 
-    async fn connection(&mut self, shared: &Shared, node: i32) -> Result<(Arc<Link>, Connection), ClientError> {
-        if let Some((link, connection)) = self.connection.as_ref().filter(|(_, connection)| connection.is_open()) {
+    async fn connection(
+        &mut self,
+        shared: &Shared,
+        node: i32,
+    ) -> Result<(Arc<Link>, Connection), ClientError> {
+        if let Some((link, connection)) =
+            self.connection.as_ref().filter(|(_, connection)| connection.is_open())
+        {
             return Ok((Arc::clone(link), connection.clone()));
         }
         deliver(&mut self.events);
@@ -116,7 +135,14 @@ impl Rounds {
         Ok(fresh)
     }
 
-    fn send(&self, shared: &Shared, connection: &Connection, version: i16, plan: &Plan, loan: &Loan) -> Result<Answer, ClientError> {
+    fn send(
+        &self,
+        shared: &Shared,
+        connection: &Connection,
+        version: i16,
+        plan: &Plan,
+        loan: &Loan,
+    ) -> Result<Answer, ClientError> {
         let config = &shared.config;
         let (min_bytes, max_wait) = match (self.loaded, plan.any_paused) {
             (true, _) => (config.loaded_bytes, LOADED_WAIT),
@@ -129,11 +155,16 @@ impl Rounds {
             max_wait_ms: to_i32(usize::try_from(max_wait.as_millis()).unwrap_or(usize::MAX)),
             min_bytes: to_i32(min_bytes.min(max_bytes)),
             max_bytes: to_i32(max_bytes),
-            topics: plan.topics.iter().map(|topic| fetch_topic(topic, config.max_partition_bytes.min(max_bytes))).collect(),
+            topics: plan
+                .topics
+                .iter()
+                .map(|topic| fetch_topic(topic, config.max_partition_bytes.min(max_bytes)))
+                .collect(),
             ..FetchRequest::default()
         };
         let timeout = shared.client.config().request_timeout + max_wait;
-        connection.request(ApiKey::FETCH, version, timeout, |header| Ok(vec![request.encode(header)?]))
+        connection
+            .request(ApiKey::FETCH, version, timeout, |header| Ok(vec![request.encode(header)?]))
     }
 
     /// Moves the slots and keeps what is to be delivered.
@@ -141,13 +172,25 @@ impl Rounds {
         let mut replace = false;
         let mut state = lock(&shared.state);
         for topic in response.topics {
-            let Some(planned) = plan.topics.iter().find(|planned| is_topic(planned, &topic)) else { continue };
+            let Some(planned) = plan.topics.iter().find(|planned| is_topic(planned, &topic)) else {
+                continue;
+            };
             for fetched in topic.partitions {
-                let Some(asked) = planned.partitions.iter().find(|asked| asked.index == fetched.index) else { continue };
-                let partition = TopicPartition { topic: Arc::clone(&planned.name), partition: fetched.index };
+                let Some(asked) =
+                    planned.partitions.iter().find(|asked| asked.index == fetched.index)
+                else {
+                    continue;
+                };
+                let partition =
+                    TopicPartition { topic: Arc::clone(&planned.name), partition: fetched.index };
                 let Some(slot) = state.slots.asked(&partition, asked) else { continue };
                 if let Some(leader) = fetched.current_leader {
-                    shared.client.leader_moved(&planned.name, fetched.index, leader.id, leader.epoch);
+                    shared.client.leader_moved(
+                        &planned.name,
+                        fetched.index,
+                        leader.id,
+                        leader.epoch,
+                    );
                 }
                 if let Some(event) = slot.absorb(partition, asked, fetched, lease) {
                     self.events.push((Arc::clone(&slot.sink), event));
@@ -164,7 +207,13 @@ impl Rounds {
 
 impl Slot {
     /// Takes the slot's part of a response.
-    fn absorb(&mut self, partition: TopicPartition, asked: &Planned, fetched: FetchedPartition, lease: &Lease) -> Option<FetchEvent> {
+    fn absorb(
+        &mut self,
+        partition: TopicPartition,
+        asked: &Planned,
+        fetched: FetchedPartition,
+        lease: &Lease,
+    ) -> Option<FetchEvent> {
         match fetched.error_code {
             ErrorCode::NONE => {}
             ErrorCode::OFFSET_OUT_OF_RANGE => {
@@ -202,7 +251,11 @@ impl Slot {
             }
             Err(reason) => {
                 self.status = Status::Stopped;
-                let error = ClientError::Corrupt { partition: partition.clone(), offset: asked.offset, reason };
+                let error = ClientError::Corrupt {
+                    partition: partition.clone(),
+                    offset: asked.offset,
+                    reason,
+                };
                 Some(FetchEvent::Failed { partition, token: asked.token, error })
             }
         }
@@ -216,19 +269,27 @@ fn whole_batches(records: &Bytes, offset: i64) -> Result<Option<(usize, i64)>, S
     let mut whole = None;
     while let Some(batch) = walk.next() {
         match batch {
-            Ok(batch) => whole = Some((walk.position(), batch.header.last_offset().saturating_add(1))),
+            Ok(batch) => {
+                whole = Some((walk.position(), batch.header.last_offset().saturating_add(1)))
+            }
             Err(_) if whole.is_some() => break,
             Err(error) => return Err(error.to_string()),
         }
     }
     match whole {
-        Some((_, next)) if next <= offset => Err(format!("the batches end at {next}, below the offset asked for")),
+        Some((_, next)) if next <= offset => {
+            Err(format!("the batches end at {next}, below the offset asked for"))
+        }
         whole => Ok(whole),
     }
 }
 
 fn is_topic(planned: &PlannedTopic, fetched: &FetchedTopic) -> bool {
-    if fetched.name.is_empty() { planned.id == fetched.topic_id } else { *planned.name == *fetched.name.as_str() }
+    if fetched.name.is_empty() {
+        planned.id == fetched.topic_id
+    } else {
+        *planned.name == *fetched.name.as_str()
+    }
 }
 
 fn fetch_topic(planned: &PlannedTopic, max_bytes: usize) -> FetchTopic {
@@ -246,4 +307,3 @@ fn fetch_topic(planned: &PlannedTopic, max_bytes: usize) -> FetchTopic {
 fn to_i32(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
-

@@ -34,7 +34,11 @@ pub(super) struct Slot {
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slot {{ token: {}, offset: {}, status: {:?} }}", self.token, self.offset, self.status)
+        write!(
+            f,
+            "Slot {{ token: {}, offset: {}, status: {:?} }}",
+            self.token, self.offset, self.status
+        )
     }
 }
 
@@ -74,8 +78,15 @@ pub(super) struct Planned {
 pub(super) struct Slots(BTreeMap<TopicPartition, Slot>);
 
 impl Slots {
-    pub(super) fn assign(&mut self, partition: TopicPartition, token: u64, offset: i64, sink: Arc<dyn FetchSink>) {
-        let slot = Slot { token, offset, sink, status: Status::Unplaced, paused: false, damaged: false };
+    pub(super) fn assign(
+        &mut self,
+        partition: TopicPartition,
+        token: u64,
+        offset: i64,
+        sink: Arc<dyn FetchSink>,
+    ) {
+        let slot =
+            Slot { token, offset, sink, status: Status::Unplaced, paused: false, damaged: false };
         self.0.insert(partition, slot);
     }
 
@@ -116,8 +127,14 @@ impl Slots {
     }
 
     /// The slot that this part of a fetch was asked for, if it is still the same assignment at the same offset.
-    pub(super) fn asked(&mut self, partition: &TopicPartition, planned: &Planned) -> Option<&mut Slot> {
-        self.0.get_mut(partition).filter(|slot| slot.token == planned.token && slot.offset == planned.offset)
+    pub(super) fn asked(
+        &mut self,
+        partition: &TopicPartition,
+        planned: &Planned,
+    ) -> Option<&mut Slot> {
+        self.0
+            .get_mut(partition)
+            .filter(|slot| slot.token == planned.token && slot.offset == planned.offset)
     }
 
     /// What to ask `node` for, with topics and partitions rotated by `turn`.

@@ -29,9 +29,19 @@ struct Driver {
     ended: bool,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, machine: Membership, events: mpsc::Sender<GroupEvent>) {
-    let mut driver =
-        Driver { shared, machine, untold: VecDeque::new(), heartbeat: None, topics: None, ended: false };
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    machine: Membership,
+    events: mpsc::Sender<GroupEvent>,
+) {
+    let mut driver = Driver {
+        shared,
+        machine,
+        untold: VecDeque::new(),
+        heartbeat: None,
+        topics: None,
+        ended: false,
+    };
     let known = driver.known_topics();
     driver.step(Input::Topics(known));
     while !(driver.ended && driver.untold.is_empty()) {
@@ -88,9 +98,15 @@ impl Driver {
             tracing::trace!(?action, "membership");
             match action {
                 Action::Heartbeat(request) => {
-                    self.heartbeat = Some(Box::pin(heartbeat(self.shared.client.clone(), self.shared.config.group.clone(), *request)));
+                    self.heartbeat = Some(Box::pin(heartbeat(
+                        self.shared.client.clone(),
+                        self.shared.config.group.clone(),
+                        *request,
+                    )));
                 }
-                Action::FindCoordinator => self.shared.client.forget_coordinator(&self.shared.config.group),
+                Action::FindCoordinator => {
+                    self.shared.client.forget_coordinator(&self.shared.config.group)
+                }
                 Action::Resolve => {
                     let shared = Arc::clone(&self.shared);
                     self.topics.get_or_insert_with(|| Box::pin(resolve(shared)));
@@ -103,7 +119,8 @@ impl Driver {
 
     /// The epoch is out before the events that go with it.
     fn publish(&self) {
-        let identity = Identity { epoch: self.machine.epoch(), owned: Arc::new(self.machine.owned()) };
+        let identity =
+            Identity { epoch: self.machine.epoch(), owned: Arc::new(self.machine.owned()) };
         self.shared.identity.send_if_modified(|current| {
             let changed = *current != identity;
             if changed {
@@ -123,14 +140,19 @@ fn known_topics(shared: &Shared) -> Vec<(Uuid, Arc<str>)> {
     topics.map(|topic| (topic.id, Arc::clone(&topic.name))).collect()
 }
 
-async fn heartbeat(client: Client, group: String, request: Request) -> Result<Response, ClientError> {
+async fn heartbeat(
+    client: Client,
+    group: String,
+    request: Request,
+) -> Result<Response, ClientError> {
     let coordinator = client.coordinator(&group).await?;
     client.call(&coordinator, |_| request).await
 }
 
 /// The subscribed topics after a refresh; what is still unknown is asked for again at the next heartbeat's answer.
 async fn resolve(shared: Arc<Shared>) -> Vec<(Uuid, Arc<str>)> {
-    let names: Vec<Arc<str>> = shared.config.topics.iter().map(|name| Arc::from(name.as_str())).collect();
+    let names: Vec<Arc<str>> =
+        shared.config.topics.iter().map(|name| Arc::from(name.as_str())).collect();
     if let Err(error) = shared.client.refresh(&names).await {
         tracing::warn!(%error, "cannot look up the topics that were assigned");
     }

@@ -101,7 +101,12 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn new(config: GroupConfig, member_id: String, backoff: Backoff, random: Random) -> Self {
+    pub(super) fn new(
+        config: GroupConfig,
+        member_id: String,
+        backoff: Backoff,
+        random: Random,
+    ) -> Self {
         Self {
             config,
             member_id,
@@ -185,13 +190,15 @@ impl Membership {
         };
         if self.phase == Phase::Leaving {
             self.goodbye = true;
-            request.member_epoch = if self.config.instance_id.is_some() { LEAVE_STATIC } else { LEAVE };
+            request.member_epoch =
+                if self.config.instance_id.is_some() { LEAVE_STATIC } else { LEAVE };
             return request;
         }
         let everything = self.reported.is_none();
         if everything {
             request.rack_id = self.config.rack.as_ref().map(text);
-            request.rebalance_timeout_ms = i32::try_from(self.config.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
+            request.rebalance_timeout_ms =
+                i32::try_from(self.config.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
             request.subscribed_topic_names = Some(self.config.topics.iter().map(text).collect());
         }
         if self.reported.as_ref() != Some(&self.owned) {
@@ -222,7 +229,13 @@ impl Membership {
     }
 
     /// The coordinator said no.
-    fn refused(&mut self, now: Instant, code: ErrorCode, response: &Response, actions: &mut Vec<Action>) {
+    fn refused(
+        &mut self,
+        now: Instant,
+        code: ErrorCode,
+        response: &Response,
+        actions: &mut Vec<Action>,
+    ) {
         self.reported = None;
         match code {
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
@@ -239,7 +252,10 @@ impl Membership {
                     api: ApiKey::CONSUMER_GROUP_HEARTBEAT,
                     target: format!("group {}", self.config.group),
                     code,
-                    message: response.error_message.as_ref().map(|message| message.as_str().to_owned()),
+                    message: response
+                        .error_message
+                        .as_ref()
+                        .map(|message| message.as_str().to_owned()),
                 };
                 self.unanswered(now, error, actions);
             }
@@ -290,9 +306,18 @@ impl Membership {
         actions.push(Action::End);
     }
 
-    fn released(&mut self, now: Instant, partitions: &BTreeSet<TopicPartition>, actions: &mut Vec<Action>) {
-        let given: BTreeSet<Key> =
-            self.releasing.iter().filter(|key| self.named(key).is_some_and(|name| partitions.contains(&name))).copied().collect();
+    fn released(
+        &mut self,
+        now: Instant,
+        partitions: &BTreeSet<TopicPartition>,
+        actions: &mut Vec<Action>,
+    ) {
+        let given: BTreeSet<Key> = self
+            .releasing
+            .iter()
+            .filter(|key| self.named(key).is_some_and(|name| partitions.contains(&name)))
+            .copied()
+            .collect();
         self.owned.retain(|key| !given.contains(key));
         self.releasing.retain(|key| !given.contains(key));
         self.reconcile(now, actions);
@@ -303,14 +328,21 @@ impl Membership {
         if self.phase != Phase::Member {
             return;
         }
-        let revoked: Vec<Key> =
-            self.owned.iter().filter(|key| !self.target.contains(*key) && !self.releasing.contains(*key)).copied().collect();
+        let revoked: Vec<Key> = self
+            .owned
+            .iter()
+            .filter(|key| !self.target.contains(*key) && !self.releasing.contains(*key))
+            .copied()
+            .collect();
         if !revoked.is_empty() {
             self.releasing.extend(&revoked);
             actions.push(Action::Tell(GroupEvent::Revoked(self.all_named(&revoked))));
         }
-        let (known, unknown): (Vec<Key>, Vec<Key>) =
-            self.target.difference(&self.owned).copied().partition(|(id, _)| self.names.contains_key(id));
+        let (known, unknown): (Vec<Key>, Vec<Key>) = self
+            .target
+            .difference(&self.owned)
+            .copied()
+            .partition(|(id, _)| self.names.contains_key(id));
         if !known.is_empty() {
             self.owned.extend(&known);
             actions.push(Action::Tell(GroupEvent::Assigned(self.all_named(&known))));
@@ -334,7 +366,11 @@ impl Membership {
 
 fn keys(assignment: &Assignment) -> BTreeSet<Key> {
     let topics = assignment.topic_partitions.iter();
-    topics.flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_id.to_bytes(), *partition))).collect()
+    topics
+        .flat_map(|topic| {
+            topic.partitions.iter().map(|partition| (topic.topic_id.to_bytes(), *partition))
+        })
+        .collect()
 }
 
 fn by_topic(keys: &BTreeSet<Key>) -> Vec<TopicPartitions> {
@@ -342,7 +378,11 @@ fn by_topic(keys: &BTreeSet<Key>) -> Vec<TopicPartitions> {
     for (id, partition) in keys {
         topics.entry(*id).or_default().push(*partition);
     }
-    let topic = |(id, partitions)| TopicPartitions { topic_id: uuid::from_bytes(id), partitions, ..TopicPartitions::default() };
+    let topic = |(id, partitions)| TopicPartitions {
+        topic_id: uuid::from_bytes(id),
+        partitions,
+        ..TopicPartitions::default()
+    };
     topics.into_iter().map(topic).collect()
 }
 

@@ -88,13 +88,24 @@ struct Open {
 
 impl std::fmt::Debug for Appender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Appender").field("next_batch", &self.next_batch).field("due", &self.due).finish_non_exhaustive()
+        f.debug_struct("Appender")
+            .field("next_batch", &self.next_batch)
+            .field("due", &self.due)
+            .finish_non_exhaustive()
     }
 }
 
 impl Appender {
     pub(super) fn new(shared: Arc<Shared>, ack: Arc<dyn AckSink>) -> Self {
-        Self { shared, ack, room: None, topics: Vec::new(), compressor: Compressor::new(), next_batch: 0, due: None }
+        Self {
+            shared,
+            ack,
+            room: None,
+            topics: Vec::new(),
+            compressor: Compressor::new(),
+            next_batch: 0,
+            due: None,
+        }
     }
 
     /// Wakes `room` when memory may be free again after [`AppendError::Full`].
@@ -112,7 +123,11 @@ impl Appender {
         let index = match self.topics.iter().position(|topic| *topic.name == *name) {
             Some(index) => index,
             None => {
-                self.topics.push(Topic { name: Arc::clone(&known.name), slots: Vec::new(), sticky: 0 });
+                self.topics.push(Topic {
+                    name: Arc::clone(&known.name),
+                    slots: Vec::new(),
+                    sticky: 0,
+                });
                 self.topics.len() - 1
             }
         };
@@ -120,7 +135,10 @@ impl Appender {
         if let Some(topic) = self.topics.get_mut(index) {
             for partition in topic.slots.len()..known.partitions.len() {
                 topic.slots.push(Slot {
-                    partition: TopicPartition::new(Arc::clone(&topic.name), i32::try_from(partition).unwrap_or(i32::MAX)),
+                    partition: TopicPartition::new(
+                        Arc::clone(&topic.name),
+                        i32::try_from(partition).unwrap_or(i32::MAX),
+                    ),
                     builder: BatchBuilder::with_capacity(config.compression, config.batch_bytes),
                     open: None,
                 });
@@ -135,7 +153,10 @@ impl Appender {
     ///
     /// # Errors
     /// The record was not appended; see [`AppendError`].
-    #[expect(clippy::too_many_arguments, reason = "the fields of a record, borrowed, in the order of the wire")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of a record, borrowed, in the order of the wire"
+    )]
     pub fn append(
         &mut self,
         topic: TopicHandle,
@@ -153,7 +174,10 @@ impl Appender {
         }
         let batch_bytes = config.batch_bytes;
         let index = self.slot_index(topic, partition, key)?;
-        if self.slot(topic, index).is_some_and(|slot| slot.open.is_some() && slot.builder.len() + size > batch_bytes) {
+        if self
+            .slot(topic, index)
+            .is_some_and(|slot| slot.open.is_some() && slot.builder.len() + size > batch_bytes)
+        {
             self.hand_over(topic.0, index);
             if partition.is_none() && key.is_none() {
                 return self.append(topic, None, timestamp, None, value, headers, now);
@@ -162,7 +186,8 @@ impl Appender {
         if self.slot(topic, index).is_some_and(|slot| slot.open.is_none()) {
             self.open(topic, index, batch_bytes.max(size + HEADER_LEN), now)?;
         }
-        let Some(slot) = self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index)) else {
+        let Some(slot) = self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index))
+        else {
             return Err(AppendError::UnknownTopic { topic: String::new() });
         };
         if slot.builder.append(timestamp, key, value, headers).is_err() {
@@ -190,9 +215,15 @@ impl Appender {
         self.due = None;
         for topic in 0..self.topics.len() {
             for slot in 0..self.topics.get(topic).map_or(0, |topic| topic.slots.len()) {
-                match self.slot(TopicHandle(topic), slot).and_then(|slot| slot.open.as_ref()).map(|open| open.since + linger) {
+                match self
+                    .slot(TopicHandle(topic), slot)
+                    .and_then(|slot| slot.open.as_ref())
+                    .map(|open| open.since + linger)
+                {
                     Some(due) if due <= now => self.hand_over(topic, slot),
-                    Some(due) => self.due = Some(self.due.map_or(due, |earliest| earliest.min(due))),
+                    Some(due) => {
+                        self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)))
+                    }
                     None => {}
                 }
             }
@@ -204,9 +235,17 @@ impl Appender {
         self.topics.get(topic.0)?.slots.get(index)
     }
 
-    fn slot_index(&self, handle: TopicHandle, partition: Option<i32>, key: Option<&[u8]>) -> Result<usize, AppendError> {
+    fn slot_index(
+        &self,
+        handle: TopicHandle,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+    ) -> Result<usize, AppendError> {
         // Handles come from `topic`, which never takes one back.
-        let topic = self.topics.get(handle.0).ok_or_else(|| AppendError::UnknownTopic { topic: format!("{handle:?}") })?;
+        let topic = self
+            .topics
+            .get(handle.0)
+            .ok_or_else(|| AppendError::UnknownTopic { topic: format!("{handle:?}") })?;
         match (partition, key) {
             (Some(partition), _) => match usize::try_from(partition) {
                 Ok(index) if index < topic.slots.len() => Ok(index),
@@ -225,7 +264,13 @@ impl Appender {
     }
 
     #[cold]
-    fn open(&mut self, topic: TopicHandle, index: usize, bytes: usize, now: Instant) -> Result<(), AppendError> {
+    fn open(
+        &mut self,
+        topic: TopicHandle,
+        index: usize,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), AppendError> {
         let Some(reservation) = self.shared.memory.reserve(bytes, self.room.as_ref()) else {
             // Memory of open batches comes back only when they are sent.
             self.flush(now);
@@ -233,7 +278,9 @@ impl Appender {
         };
         let id = self.next_batch;
         self.next_batch += 1;
-        if let Some(slot) = self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index)) {
+        if let Some(slot) =
+            self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index))
+        {
             slot.open = Some(Open { id, since: now, reservation });
         }
         let due = now + self.shared.config.linger;
@@ -255,12 +302,23 @@ impl Appender {
                 // What is alive is the buffer, not only what is written in it.
                 reservation.shrink(sealed.capacity());
                 let bytes = sealed.freeze();
-                self.shared.hand_over(Batch { id, partition, bytes, count, since, ack, reservation: Some(reservation) });
+                self.shared.hand_over(Batch {
+                    id,
+                    partition,
+                    bytes,
+                    count,
+                    since,
+                    ack,
+                    reservation: Some(reservation),
+                });
             }
             Err(error) => {
                 let config = &self.shared.config;
                 slot.builder = BatchBuilder::with_capacity(config.compression, config.batch_bytes);
-                let outcome = Err(ProduceError::Seal { partition: partition.clone(), reason: error.to_string() });
+                let outcome = Err(ProduceError::Seal {
+                    partition: partition.clone(),
+                    reason: error.to_string(),
+                });
                 ack.acked(Acked { batch: id, partition, outcome, count });
             }
         }

@@ -27,7 +27,11 @@ pub(super) struct Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch {{ id: {}, partition: {}, count: {} }}", self.id, self.partition, self.count)
+        write!(
+            f,
+            "Batch {{ id: {}, partition: {}, count: {} }}",
+            self.id, self.partition, self.count
+        )
     }
 }
 
@@ -35,7 +39,9 @@ impl Batch {
     /// Writes producer and sequence into the header, under the CRC. Without a copy, unless an earlier request with these
     /// bytes is still being written.
     pub(super) fn number(&mut self, producer_id: i64, epoch: i16, sequence: i32) {
-        let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut bytes = std::mem::take(&mut self.bytes)
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         set_producer(&mut bytes, producer_id, epoch, sequence);
         self.bytes = bytes.freeze();
     }

@@ -36,7 +36,12 @@ struct Sent {
     broker: String,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, node: i32, mut requests: mpsc::Receiver<Outgoing>, landed: mpsc::Sender<Landed>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    node: i32,
+    mut requests: mpsc::Receiver<Outgoing>,
+    landed: mpsc::Sender<Landed>,
+) {
     let mut lane = Lane { shared, node, connection: None, sent: VecDeque::new() };
     loop {
         let result = tokio::select! {
@@ -87,15 +92,29 @@ impl Lane {
             transactional_id: None,
             acks,
             timeout_ms: i32::try_from(config.request_timeout.as_millis()).unwrap_or(i32::MAX),
-            topics: topics.iter().map(|(name, id, partitions)| topic(name, *id, partitions)).collect(),
+            topics: topics
+                .iter()
+                .map(|(name, id, partitions)| topic(name, *id, partitions))
+                .collect(),
         };
-        let answer = connection.request(ApiKey::PRODUCE, version, config.request_timeout, |header| asked.encode(header))?;
+        let answer =
+            connection.request(ApiKey::PRODUCE, version, config.request_timeout, |header| {
+                asked.encode(header)
+            })?;
         let topics = topics.into_iter().map(|(name, id, _)| (name, id)).collect();
-        Ok(Sent { request: request.id, version, topics, answer, broker: connection.broker().to_owned() })
+        Ok(Sent {
+            request: request.id,
+            version,
+            topics,
+            answer,
+            broker: connection.broker().to_owned(),
+        })
     }
 
     async fn connection(&mut self) -> Result<Connection, ClientError> {
-        if let Some((_, connection)) = self.connection.as_ref().filter(|(_, connection)| connection.is_open()) {
+        if let Some((_, connection)) =
+            self.connection.as_ref().filter(|(_, connection)| connection.is_open())
+        {
             return Ok(connection.clone());
         }
         let (link, connection) = self.shared.client.connection(self.node, Purpose::Produce).await?;
@@ -115,7 +134,8 @@ impl Lane {
             Err(_) => received(&sent.broker, sent.answer).await,
         };
         let decoded = frame.and_then(|frame| {
-            ProduceResponse::decode(sent.version, frame).map_err(|error| ClientError::wire(&sent.broker, error))
+            ProduceResponse::decode(sent.version, frame)
+                .map_err(|error| ClientError::wire(&sent.broker, error))
         });
         let result = match decoded {
             Ok((_, response)) => {
@@ -137,10 +157,20 @@ impl Lane {
         }
     }
 
-    fn verdicts(&self, topics: &[(Arc<str>, Uuid)], response: ProduceResponse) -> BTreeMap<TopicPartition, Verdict> {
+    fn verdicts(
+        &self,
+        topics: &[(Arc<str>, Uuid)],
+        response: ProduceResponse,
+    ) -> BTreeMap<TopicPartition, Verdict> {
         let mut verdicts = BTreeMap::new();
         for topic in response.topics {
-            let same = |(name, id): &&(Arc<str>, Uuid)| if topic.name.is_empty() { *id == topic.topic_id } else { **name == *topic.name.as_str() };
+            let same = |(name, id): &&(Arc<str>, Uuid)| {
+                if topic.name.is_empty() {
+                    *id == topic.topic_id
+                } else {
+                    **name == *topic.name.as_str()
+                }
+            };
             let Some((name, _)) = topics.iter().find(same) else { continue };
             for partition in topic.partitions {
                 if let Some(leader) = partition.current_leader {
@@ -149,7 +179,10 @@ impl Lane {
                 let verdict = Verdict {
                     code: partition.error_code,
                     base_offset: partition.base_offset,
-                    message: partition.error_message.as_ref().map(|message: &KafkaString| message.as_str().to_owned()),
+                    message: partition
+                        .error_message
+                        .as_ref()
+                        .map(|message: &KafkaString| message.as_str().to_owned()),
                 };
                 verdicts.insert(TopicPartition::new(Arc::clone(name), partition.index), verdict);
             }

@@ -103,6 +103,9 @@ mod tests {
         assert_eq!(memory.used(), 100);
         drop((first, second));
         assert_eq!(memory.used(), 0);
-        assert!(memory.reserve(1_000, None).is_some(), "a giant batch waits for all of the memory, not for ever");
+        assert!(
+            memory.reserve(1_000, None).is_some(),
+            "a giant batch waits for all of the memory, not for ever"
+        );
     }
 }

@@ -7,9 +7,9 @@ use onrush_runtime::{Instant, Task};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::Shared;
 use super::lane::{self, Landed};
 use super::sequence::{Outgoing, Sequencer, Settled};
-use super::Shared;
 use crate::error::ClientError;
 use crate::lock::lock;
 
@@ -67,12 +67,19 @@ impl Sender {
 
     fn send(&mut self, now: Instant) {
         let client = self.shared.client.clone();
-        let requests = self.sequencer.requests(now, |partition| client.leader(&partition.topic, partition.partition));
+        let requests = self
+            .sequencer
+            .requests(now, |partition| client.leader(&partition.topic, partition.partition));
         for request in requests {
             let (node, id) = (request.node, request.id);
             let lane = self.lanes.entry(node).or_insert_with(|| {
                 let (sender, requests) = mpsc::channel(self.shared.config.max_in_flight);
-                let task = client.io().spawn(lane::run(Arc::clone(&self.shared), node, requests, self.landed.clone()));
+                let task = client.io().spawn(lane::run(
+                    Arc::clone(&self.shared),
+                    node,
+                    requests,
+                    self.landed.clone(),
+                ));
                 (sender, task)
             });
             if lane.0.try_send(request).is_err() {
@@ -103,7 +110,9 @@ impl Sender {
     fn land(&mut self, Landed { request, result }: Landed) {
         let now = Instant::now();
         let settled = match result {
-            Ok(verdicts) => self.sequencer.answered(now, request, |partition| verdicts.get(partition).cloned()),
+            Ok(verdicts) => {
+                self.sequencer.answered(now, request, |partition| verdicts.get(partition).cloned())
+            }
             Err(error) => {
                 tracing::warn!(%error, "a produce request failed and is repeated");
                 self.sequencer.failed(now, request, &error)

@@ -113,7 +113,12 @@ pub(super) struct Settled {
 }
 
 impl Sequencer {
-    pub(super) fn new(producer_id: i64, config: &ProducerConfig, backoff: Backoff, random: Random) -> Self {
+    pub(super) fn new(
+        producer_id: i64,
+        config: &ProducerConfig,
+        backoff: Backoff,
+        random: Random,
+    ) -> Self {
         Self {
             producer_id,
             max_in_flight: config.max_in_flight,
@@ -132,13 +137,25 @@ impl Sequencer {
     /// Takes a batch behind all others of its partition.
     pub(super) fn push(&mut self, batch: Batch) {
         let backoff = &self.backoff;
-        let track = self.tracks.entry(batch.partition.clone()).or_insert_with(|| Track::new(backoff.clone()));
-        track.waiting.push_back(Entry { batch, order: track.next_order, numbered: false, unknown: false });
+        let track = self
+            .tracks
+            .entry(batch.partition.clone())
+            .or_insert_with(|| Track::new(backoff.clone()));
+        track.waiting.push_back(Entry {
+            batch,
+            order: track.next_order,
+            numbered: false,
+            unknown: false,
+        });
         track.next_order += 1;
     }
 
     /// The requests that may be sent now.
-    pub(super) fn requests(&mut self, now: Instant, leader: impl Fn(&TopicPartition) -> Option<Leader>) -> Vec<Outgoing> {
+    pub(super) fn requests(
+        &mut self,
+        now: Instant,
+        leader: impl Fn(&TopicPartition) -> Option<Leader>,
+    ) -> Vec<Outgoing> {
         let mut requests = Vec::new();
         loop {
             let round = self.round(now, &leader);
@@ -150,8 +167,22 @@ impl Sequencer {
     }
 
     /// At most one request per broker, with at most one batch per partition.
-    fn round(&mut self, now: Instant, leader: impl Fn(&TopicPartition) -> Option<Leader>) -> Vec<Outgoing> {
-        let Self { tracks, requests, busy, refresh, next_request, producer_id, max_in_flight, turn, .. } = self;
+    fn round(
+        &mut self,
+        now: Instant,
+        leader: impl Fn(&TopicPartition) -> Option<Leader>,
+    ) -> Vec<Outgoing> {
+        let Self {
+            tracks,
+            requests,
+            busy,
+            refresh,
+            next_request,
+            producer_id,
+            max_in_flight,
+            turn,
+            ..
+        } = self;
         let mut open: BTreeMap<i32, Outgoing> = BTreeMap::new();
         let mut sizes: BTreeMap<i32, usize> = BTreeMap::new();
         let count = tracks.len();
@@ -170,7 +201,10 @@ impl Sequencer {
             };
             let size = sizes.entry(node).or_default();
             let elsewhere = track.flying.front().is_some_and(|flying| flying.node != node);
-            if elsewhere || busy.get(&node).copied().unwrap_or(0) >= *max_in_flight || (*size > 0 && *size + length > MAX_REQUEST_BYTES) {
+            if elsewhere
+                || busy.get(&node).copied().unwrap_or(0) >= *max_in_flight
+                || (*size > 0 && *size + length > MAX_REQUEST_BYTES)
+            {
                 continue;
             }
             *size += length;
@@ -184,7 +218,8 @@ impl Sequencer {
         }
         for request in open.values() {
             *busy.entry(request.node).or_default() += 1;
-            let partitions = request.batches.iter().map(|(partition, ..)| partition.clone()).collect();
+            let partitions =
+                request.batches.iter().map(|(partition, ..)| partition.clone()).collect();
             requests.insert(request.id, InFlight { node: request.node, partitions });
         }
         open.into_values().collect()
@@ -203,8 +238,12 @@ impl Sequencer {
             let Some(track) = self.tracks.get_mut(&partition) else { continue };
             let Some(entry) = track.land(request) else { continue };
             match verdict {
-                Some(verdict) => track.judge(now, entry, verdict, &self.random, &mut self.refresh, &mut settled),
-                None => track.repeat(now, entry, "the broker's answer left it out", true, &self.random),
+                Some(verdict) => {
+                    track.judge(now, entry, verdict, &self.random, &mut self.refresh, &mut settled)
+                }
+                None => {
+                    track.repeat(now, entry, "the broker's answer left it out", true, &self.random)
+                }
             }
             track.release(&mut settled);
         }
@@ -212,7 +251,12 @@ impl Sequencer {
     }
 
     /// A request got no answer, or never left.
-    pub(super) fn failed(&mut self, now: Instant, request: u64, error: &ClientError) -> Vec<Settled> {
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        request: u64,
+        error: &ClientError,
+    ) -> Vec<Settled> {
         let mut settled = Vec::new();
         let reason = error.to_string();
         self.refresh |= error.remedy() == Remedy::Refresh;
@@ -226,7 +270,9 @@ impl Sequencer {
     }
 
     fn landed(&mut self, request: u64) -> Vec<TopicPartition> {
-        let Some(InFlight { node, partitions }) = self.requests.remove(&request) else { return Vec::new() };
+        let Some(InFlight { node, partitions }) = self.requests.remove(&request) else {
+            return Vec::new();
+        };
         if let Some(busy) = self.busy.get_mut(&node) {
             *busy = busy.saturating_sub(1);
         }
@@ -237,13 +283,20 @@ impl Sequencer {
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Settled> {
         let mut settled = Vec::new();
         for track in self.tracks.values_mut() {
-            while track.waiting.front().is_some_and(|entry| entry.batch.since + self.delivery_timeout <= now) {
+            while track
+                .waiting
+                .front()
+                .is_some_and(|entry| entry.batch.since + self.delivery_timeout <= now)
+            {
                 let Some(entry) = track.waiting.pop_front() else { break };
                 if entry.numbered {
                     track.held = true;
                     track.renumber = true;
                 }
-                let reason = track.last_error.clone().unwrap_or_else(|| "it waited behind others".to_owned());
+                let reason = track
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| "it waited behind others".to_owned());
                 let partition = entry.batch.partition.clone();
                 let error = if entry.unknown {
                     ProduceError::MayHaveBeenWritten { partition, reason }
@@ -272,8 +325,12 @@ impl Sequencer {
         if !std::mem::take(&mut self.refresh) {
             return None;
         }
-        let mut topics: Vec<_> =
-            self.tracks.iter().filter(|(_, track)| !track.waiting.is_empty()).map(|(partition, _)| Arc::clone(&partition.topic)).collect();
+        let mut topics: Vec<_> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| !track.waiting.is_empty())
+            .map(|(partition, _)| Arc::clone(&partition.topic))
+            .collect();
         topics.dedup();
         Some(topics)
     }
@@ -282,11 +339,15 @@ impl Sequencer {
     pub(super) fn abandon(&mut self) -> Vec<Settled> {
         let mut settled = Vec::new();
         for (_, track) in std::mem::take(&mut self.tracks) {
-            let flying = track.flying.into_iter().map(|flying| Entry { unknown: true, ..flying.entry });
+            let flying =
+                track.flying.into_iter().map(|flying| Entry { unknown: true, ..flying.entry });
             for entry in flying.chain(track.waiting) {
                 let partition = entry.batch.partition.clone();
                 let error = if entry.unknown {
-                    ProduceError::MayHaveBeenWritten { partition, reason: "the producer was closed".to_owned() }
+                    ProduceError::MayHaveBeenWritten {
+                        partition,
+                        reason: "the producer was closed".to_owned(),
+                    }
                 } else {
                     ProduceError::Closed { partition }
                 };
@@ -319,7 +380,8 @@ impl Track {
         let next = self.waiting.front()?;
         // Counted from the oldest one without a good answer, not by what is in flight: see rule 1.
         let window = u64::try_from(max_in_flight).unwrap_or(u64::MAX);
-        let oldest = self.flying.iter().map(|flying| flying.entry.order).min().unwrap_or(next.order);
+        let oldest =
+            self.flying.iter().map(|flying| flying.entry.order).min().unwrap_or(next.order);
         if self.held || paused || next.order >= oldest.saturating_add(window) {
             return None;
         }
@@ -372,7 +434,10 @@ impl Track {
             }
             code if remedy_of(code) != Remedy::Fatal => {
                 *refresh |= remedy_of(code) == Remedy::Refresh;
-                let unknown = matches!(code, ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+                let unknown = matches!(
+                    code,
+                    ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                );
                 self.repeat(now, entry, &code.to_string(), unknown, random);
             }
             code => self.give_up(entry, code, message, settled),
@@ -380,7 +445,13 @@ impl Track {
     }
 
     /// Rule 3: the batch is done, its sequence will be missing.
-    fn give_up(&mut self, entry: Entry, code: ErrorCode, message: Option<String>, settled: &mut Vec<Settled>) {
+    fn give_up(
+        &mut self,
+        entry: Entry,
+        code: ErrorCode,
+        message: Option<String>,
+        settled: &mut Vec<Settled>,
+    ) {
         self.held = true;
         self.renumber = true;
         let partition = entry.batch.partition.clone();
@@ -401,7 +472,11 @@ impl Track {
         self.held = true;
         self.last_error = Some(reason.to_owned());
         let entry = Entry { unknown: entry.unknown || unknown, ..entry };
-        let place = self.waiting.iter().position(|waiting| waiting.order > entry.order).unwrap_or(self.waiting.len());
+        let place = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.order > entry.order)
+            .unwrap_or(self.waiting.len());
         self.waiting.insert(place, entry);
     }
 
@@ -429,8 +504,14 @@ impl Track {
         for mut entry in std::mem::take(&mut self.waiting) {
             if entry.unknown {
                 let partition = entry.batch.partition.clone();
-                let reason = self.last_error.clone().unwrap_or_else(|| "a batch before it failed".to_owned());
-                settled.push(Settled { batch: entry.batch, outcome: Err(ProduceError::MayHaveBeenWritten { partition, reason }) });
+                let reason = self
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| "a batch before it failed".to_owned());
+                settled.push(Settled {
+                    batch: entry.batch,
+                    outcome: Err(ProduceError::MayHaveBeenWritten { partition, reason }),
+                });
             } else {
                 entry.numbered = false;
                 self.waiting.push_back(entry);

@@ -56,13 +56,17 @@ async fn an_offset_that_is_not_there_ends_the_fetching_with_the_ends_of_the_log(
     let topic = target.topic(&client, "range", 1).await;
     produce(&client, &topic, ProducerConfig::default(), 10, |_| None).await;
     let partition = TopicPartition::new(topic, 0);
-    let ends = client.list_offsets(std::slice::from_ref(&partition), At::Latest).await.expect("listed");
+    let ends =
+        client.list_offsets(std::slice::from_ref(&partition), At::Latest).await.expect("listed");
     assert_eq!(ends[&partition].offset, 10);
     let fetcher = Fetcher::start(&client, FetchConfig::default());
     let (sink, mut events) = deliveries();
     fetcher.assign(partition.clone(), 9, 11, Arc::clone(&sink));
     let event = timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
-    assert!(matches!(event, FetchEvent::OutOfRange { token: 9, log_start: 0, end: 10, .. }), "{event:?}");
+    assert!(
+        matches!(event, FetchEvent::OutOfRange { token: 9, log_start: 0, end: 10, .. }),
+        "{event:?}"
+    );
     fetcher.assign(partition, 10, 7, sink);
     let event = timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
     let FetchEvent::Records(fetched) = event else { panic!("{event:?}") };
@@ -84,7 +88,9 @@ async fn a_paused_partition_is_not_asked_for_until_it_goes_on() {
     produce(&client, &topic, ProducerConfig::default(), 10, |_| None).await;
     // What was asked for before the pause may still come.
     let mut read = 0;
-    while let Ok(Some(FetchEvent::Records(fetched))) = timeout(FetchConfig::default().max_wait * 2, events.recv()).await {
+    while let Ok(Some(FetchEvent::Records(fetched))) =
+        timeout(FetchConfig::default().max_wait * 2, events.recv()).await
+    {
         read += copied(&fetched).len();
     }
     produce(&client, &topic, ProducerConfig::default(), 10, |_| None).await;
@@ -103,7 +109,10 @@ async fn a_paused_partition_is_not_asked_for_until_it_goes_on() {
 async fn a_topic_that_does_not_exist_is_named() {
     let target = Target::start().await;
     let client = onrush_kafka::Client::connect(
-        onrush_kafka::ClientConfig { call_timeout: Duration::from_millis(300), ..onrush_kafka::ClientConfig::new(target.brokers.clone()) },
+        onrush_kafka::ClientConfig {
+            call_timeout: Duration::from_millis(300),
+            ..onrush_kafka::ClientConfig::new(target.brokers.clone())
+        },
         &target.runtime,
         onrush_runtime::Executor::current(),
     )
@@ -117,6 +126,9 @@ async fn a_topic_that_does_not_exist_is_named() {
 async fn nobody_listens() {
     let target = Target::start().await;
     let config = onrush_kafka::ClientConfig::new(["127.0.0.1:1"]);
-    let error = onrush_kafka::Client::connect(config, &target.runtime, onrush_runtime::Executor::current()).await.expect_err("refused");
+    let error =
+        onrush_kafka::Client::connect(config, &target.runtime, onrush_runtime::Executor::current())
+            .await
+            .expect_err("refused");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }

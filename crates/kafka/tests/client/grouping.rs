@@ -8,7 +8,7 @@ use onrush_runtime::Executor;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::target::{PATIENCE, Target};
+use crate::target::{PATIENCE, Target, fill};
 
 async fn next(events: &mut mpsc::Receiver<GroupEvent>) -> GroupEvent {
     timeout(PATIENCE, events.recv()).await.expect("in time").expect("open")
@@ -39,16 +39,20 @@ async fn two_members_share_and_hand_over() {
     let client = target.client().await;
     let topic = target.topic(&client, "shared", 6).await;
     let config = GroupConfig::new(target.unique("group"), [topic.to_string()]);
-    let (first, mut first_events) = Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
+    let (first, mut first_events) =
+        Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
     let mut first_held = BTreeSet::new();
     until_holding(&first, &mut first_events, &mut first_held, 6).await;
     let epoch = first.epoch();
     assert!(epoch > 0);
 
     let second_client = target.client().await;
-    let (second, mut second_events) = Member::join(&second_client, Executor::current(), config).await.expect("joined");
+    let (second, mut second_events) =
+        Member::join(&second_client, Executor::current(), config).await.expect("joined");
     let mut second_held = BTreeSet::new();
-    let GroupEvent::Revoked(revoked) = next(&mut first_events).await else { panic!("half of them are revoked") };
+    let GroupEvent::Revoked(revoked) = next(&mut first_events).await else {
+        panic!("half of them are revoked")
+    };
     assert_eq!(revoked.len(), 3);
     // Until they are released, nobody else has them.
     assert!(timeout(Duration::from_millis(700), second_events.recv()).await.is_err());
@@ -69,9 +73,11 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
     let target = Target::start().await;
     let client = target.client().await;
     let topic = target.topic(&client, "commits", 2).await;
+    fill(&client, &topic, 20).await;
     let group = target.unique("group");
     let config = GroupConfig::new(group.clone(), [topic.to_string()]);
-    let (member, mut events) = Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
+    let (member, mut events) =
+        Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
     let mut held = BTreeSet::new();
     until_holding(&member, &mut events, &mut held, 2).await;
     let partitions: Vec<_> = held.iter().cloned().collect();
@@ -86,9 +92,13 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
     };
     let commits = vec![commit(&partitions[0], 17, "set above 17"), commit(&partitions[1], 4, "")];
     let codes = member.commit(commits.clone()).await.expect("answered");
-    assert_eq!(codes, partitions.iter().map(|partition| (partition.clone(), ErrorCode::NONE)).collect::<Vec<_>>());
+    assert_eq!(
+        codes,
+        partitions.iter().map(|partition| (partition.clone(), ErrorCode::NONE)).collect::<Vec<_>>()
+    );
     let committed = client.fetch_offsets(&group, &partitions).await.expect("answered");
-    let read: Vec<_> = committed.iter().map(|c| (c.partition.clone(), c.offset, c.metadata.as_str())).collect();
+    let read: Vec<_> =
+        committed.iter().map(|c| (c.partition.clone(), c.offset, c.metadata.as_str())).collect();
     assert_eq!(read, [(partitions[0].clone(), 17, "set above 17"), (partitions[1].clone(), 4, "")]);
 
     // Outsiders may not commit while the group has members; too much metadata is refused for its partition alone.
@@ -96,7 +106,10 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
     assert!(refused.code().is_some(), "{refused}");
     let long = vec![commit(&partitions[0], 18, &"x".repeat(5_000)), commit(&partitions[1], 5, "")];
     let codes = member.commit(long).await.expect("answered");
-    assert_eq!(codes.iter().map(|(_, code)| *code).collect::<Vec<_>>(), [ErrorCode::OFFSET_METADATA_TOO_LARGE, ErrorCode::NONE]);
+    assert_eq!(
+        codes.iter().map(|(_, code)| *code).collect::<Vec<_>>(),
+        [ErrorCode::OFFSET_METADATA_TOO_LARGE, ErrorCode::NONE]
+    );
     member.leave().await;
     client.commit_offsets(&group, &commits).await.expect("nobody is there");
 }
@@ -106,18 +119,26 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
     let target = Target::start().await;
     let client = target.client().await;
     let topic = target.topic(&client, "stale", 4).await;
+    fill(&client, &topic, 20).await;
     let group = target.unique("group");
     let config = GroupConfig::new(group.clone(), [topic.to_string()]);
-    let (first, mut first_events) = Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
+    let (first, mut first_events) =
+        Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
     let mut held = BTreeSet::new();
     until_holding(&first, &mut first_events, &mut held, 4).await;
-    let (second, mut second_events) = Member::join(&client, Executor::current(), config).await.expect("joined");
+    let (second, mut second_events) =
+        Member::join(&client, Executor::current(), config).await.expect("joined");
     let mut second_held = BTreeSet::new();
     // Commits go on all through the hand-over, and none of a partition that is still held is refused.
     let mut offset = 0;
     while second_held.len() < 2 {
-        offset += 1;
-        let commits = held.iter().map(|partition| Commit { partition: partition.clone(), offset, leader_epoch: -1, metadata: String::new() });
+        offset = (offset + 1) % 20;
+        let commits = held.iter().map(|partition| Commit {
+            partition: partition.clone(),
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+        });
         let codes = first.commit(commits.collect()).await.expect("answered");
         assert!(codes.iter().all(|(_, code)| code.is_ok()), "{codes:?}");
         if let Ok(GroupEvent::Revoked(revoked)) = first_events.try_recv() {
@@ -135,8 +156,13 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
 #[tokio::test]
 async fn a_subscription_to_nothing_is_refused_by_name() {
     let target = Target::start().await;
-    let config = onrush_kafka::ClientConfig { call_timeout: Duration::from_millis(300), ..onrush_kafka::ClientConfig::new(target.brokers.clone()) };
-    let client = onrush_kafka::Client::connect(config, &target.runtime, Executor::current()).await.expect("a broker");
+    let config = onrush_kafka::ClientConfig {
+        call_timeout: Duration::from_millis(300),
+        ..onrush_kafka::ClientConfig::new(target.brokers.clone())
+    };
+    let client = onrush_kafka::Client::connect(config, &target.runtime, Executor::current())
+        .await
+        .expect("a broker");
     let config = GroupConfig::new(target.unique("group"), ["never-created"]);
     let error = Member::join(&client, Executor::current(), config).await.expect_err("unknown");
     assert!(error.to_string().contains("never-created"), "{error}");

@@ -62,7 +62,8 @@ async fn memory_is_bounded_and_lingering_batches_leave_by_themselves() {
     let target = Target::start().await;
     let client = target.client().await;
     let topic = target.topic(&client, "bounded", 3).await;
-    let config = ProducerConfig { batch_bytes: 4096, buffer_bytes: 16 * 1024, ..ProducerConfig::default() };
+    let config =
+        ProducerConfig { batch_bytes: 4096, buffer_bytes: 16 * 1024, ..ProducerConfig::default() };
     let producer = Producer::start(&client, config.clone()).await.expect("a producer id");
     let (sink, mut results) = acks();
     let mut appender = producer.appender(sink);
@@ -98,15 +99,19 @@ async fn records_that_cannot_be_appended_say_why() {
     let target = Target::start().await;
     let client = target.client().await;
     let topic = target.topic(&client, "refusals", 2).await;
-    let producer = Producer::start(&client, ProducerConfig::default()).await.expect("a producer id");
+    let producer =
+        Producer::start(&client, ProducerConfig::default()).await.expect("a producer id");
     let mut appender = producer.appender(acks().0);
     let missing = appender.topic("no-such-topic").expect_err("unknown");
     assert!(missing.to_string().contains("no-such-topic"));
     let handle = appender.topic(&topic).expect("known");
     let now = Instant::now();
     let huge = vec![0; 2_000_000];
-    let error = appender.append(handle, None, 0, None, Some(&huge), &[], now).expect_err("too large");
+    let error =
+        appender.append(handle, None, 0, None, Some(&huge), &[], now).expect_err("too large");
     assert!(matches!(error, AppendError::TooLarge { .. }));
-    let error = appender.append(handle, Some(2), 0, None, Some(b""), &[], now).expect_err("no such partition");
+    let error = appender
+        .append(handle, Some(2), 0, None, Some(b""), &[], now)
+        .expect_err("no such partition");
     assert!(error.to_string().contains("has 2 partitions, there is no partition 2"), "{error}");
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onrush_broker::{Broker, BrokerConfig};
 use onrush_kafka::{
-    AckSink, Acked, AppendError, Appender, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher, Producer, ProducerConfig,
-    TopicPartition,
+    AckSink, Acked, AppendError, Appender, Client, ClientConfig, FetchConfig, FetchEvent,
+    FetchSink, Fetched, Fetcher, Producer, ProducerConfig, TopicPartition,
 };
 use onrush_record::{Decompressor, batches, records};
 use onrush_runtime::{Disk, Executor, Instant, Runtime, Wake};
@@ -18,16 +19,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Target {
     pub(crate) brokers: Vec<String>,
     pub(crate) runtime: Runtime,
+    /// The embedded broker, which ends with the target.
+    _embedded: Option<(Broker, Executor)>,
 }
 
 impl Target {
     pub(crate) async fn start() -> Self {
         let runtime = Runtime::production(Disk::memory());
-        let brokers = match std::env::var("ONRUSH_TEST_BROKERS") {
-            Ok(brokers) => brokers.split(',').map(str::to_owned).collect(),
-            Err(_) => vec!["127.0.0.1:19092".to_owned()],
+        if let Ok(brokers) = std::env::var("ONRUSH_TEST_BROKERS") {
+            let brokers = brokers.split(',').map(str::to_owned).collect();
+            return Self { brokers, runtime, _embedded: None };
+        }
+        let executor = runtime.spawn.executor("broker", 1).expect("an executor");
+        let config = BrokerConfig {
+            session_timeout: Duration::from_secs(6),
+            heartbeat_interval: Duration::from_millis(200),
+            ..BrokerConfig::default()
         };
-        Self { brokers, runtime }
+        let broker = Broker::open(config, &runtime, executor.clone()).await.expect("a broker");
+        Self {
+            brokers: vec![broker.address().to_owned()],
+            runtime,
+            _embedded: Some((broker, executor)),
+        }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -35,7 +49,9 @@ impl Target {
     }
 
     pub(crate) async fn client_of(&self, brokers: Vec<String>) -> Client {
-        Client::connect(ClientConfig::new(brokers), &self.runtime, Executor::current()).await.expect("a broker")
+        Client::connect(ClientConfig::new(brokers), &self.runtime, Executor::current())
+            .await
+            .expect("a broker")
     }
 
     /// A name that no other test and no earlier run has.
@@ -97,7 +113,8 @@ pub(crate) fn copied(fetched: &Fetched) -> Vec<Copied> {
         for record in records(payload.bytes(&batch, &scratch), &batch.header) {
             let record = record.expect("a record");
             if record.offset >= fetched.fetch_offset {
-                let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+                let (key, value) =
+                    (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
                 out.push(Copied { offset: record.offset, key, value });
             }
         }
@@ -119,12 +136,28 @@ impl Feeder {
         Self { appender, room }
     }
 
-    pub(crate) async fn append(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: &[u8]) -> u64 {
+    pub(crate) async fn append(
+        &mut self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: &[u8],
+    ) -> u64 {
         let handle = self.appender.topic(topic).expect("the topic is known");
         loop {
-            match self.appender.append(handle, partition, 1_700_000_000_000, key, Some(value), &[], Instant::now()) {
+            match self.appender.append(
+                handle,
+                partition,
+                1_700_000_000_000,
+                key,
+                Some(value),
+                &[],
+                Instant::now(),
+            ) {
                 Ok(batch) => return batch,
-                Err(AppendError::Full) => tokio::time::timeout(PATIENCE, self.room.notified()).await.expect("room"),
+                Err(AppendError::Full) => {
+                    tokio::time::timeout(PATIENCE, self.room.notified()).await.expect("room")
+                }
                 Err(error) => panic!("{error}"),
             }
         }
@@ -132,7 +165,13 @@ impl Feeder {
 }
 
 /// Produces values `0..count`, keyed by `key`; all must be acknowledged.
-pub(crate) async fn produce(client: &Client, topic: &str, config: ProducerConfig, count: u64, key: impl Fn(u64) -> Option<Vec<u8>>) {
+pub(crate) async fn produce(
+    client: &Client,
+    topic: &str,
+    config: ProducerConfig,
+    count: u64,
+    key: impl Fn(u64) -> Option<Vec<u8>>,
+) {
     let producer = Producer::start(client, config).await.expect("a producer id");
     let (sink, mut results) = acks();
     let mut feeder = Feeder::new(&producer, sink);
@@ -151,8 +190,26 @@ pub(crate) async fn produce(client: &Client, topic: &str, config: ProducerConfig
     assert_eq!(acknowledged, count);
 }
 
+/// Produces `each` records into every partition, so that offsets up to there can be committed.
+pub(crate) async fn fill(client: &Client, topic: &str, each: u64) {
+    let producer = Producer::start(client, ProducerConfig::default()).await.expect("a producer id");
+    let mut feeder = Feeder::new(&producer, acks().0);
+    for (partition, _) in (0..).zip(&client.topic(topic).expect("known").partitions) {
+        for number in 0..each {
+            feeder.append(topic, Some(partition), None, &number.to_be_bytes()).await;
+        }
+    }
+    feeder.appender.flush(Instant::now());
+    producer.close().await;
+}
+
 /// Fetches the whole topic, per partition in order, asserting that offsets are dense.
-pub(crate) async fn read_all(client: &Client, topic: &str, config: FetchConfig, count: u64) -> BTreeMap<i32, Vec<Copied>> {
+pub(crate) async fn read_all(
+    client: &Client,
+    topic: &str,
+    config: FetchConfig,
+    count: u64,
+) -> BTreeMap<i32, Vec<Copied>> {
     let partitions = client.topic(topic).expect("known").partitions.len();
     let fetcher = Fetcher::start(client, config);
     let (sink, mut events) = deliveries();
@@ -162,11 +219,17 @@ pub(crate) async fn read_all(client: &Client, topic: &str, config: FetchConfig, 
     let mut read: BTreeMap<i32, Vec<Copied>> = BTreeMap::new();
     let mut total = 0;
     while total < count {
-        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
+        let event =
+            tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
         let FetchEvent::Records(fetched) = event else { panic!("{event:?}") };
         let known = read.entry(fetched.partition.partition).or_default();
         for record in copied(&fetched) {
-            assert_eq!(record.offset, i64::try_from(known.len()).expect("fits"), "{}", fetched.partition);
+            assert_eq!(
+                record.offset,
+                i64::try_from(known.len()).expect("fits"),
+                "{}",
+                fetched.partition
+            );
             known.push(record);
             total += 1;
         }

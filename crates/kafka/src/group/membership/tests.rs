@@ -50,7 +50,11 @@ impl Bench {
 
 fn answer(epoch: i32, partitions: Option<&[i32]>) -> Response {
     let assignment = partitions.map(|partitions| {
-        let topic = response::TopicPartitions { topic_id: uuid::from_bytes(TOPIC), partitions: partitions.to_vec(), ..Default::default() };
+        let topic = response::TopicPartitions {
+            topic_id: uuid::from_bytes(TOPIC),
+            partitions: partitions.to_vec(),
+            ..Default::default()
+        };
         Box::new(Assignment { topic_partitions: vec![topic], ..Assignment::default() })
     });
     Response { member_epoch: epoch, heartbeat_interval_ms: 500, assignment, ..Response::default() }
@@ -61,12 +65,16 @@ fn names(partitions: &[i32]) -> Vec<TopicPartition> {
 }
 
 fn told(actions: &[Action]) -> Vec<&GroupEvent> {
-    actions.iter().filter_map(|action| if let Action::Tell(event) = action { Some(event) } else { None }).collect()
+    actions
+        .iter()
+        .filter_map(|action| if let Action::Tell(event) = action { Some(event) } else { None })
+        .collect()
 }
 
 /// The heartbeat among the actions.
 fn sent(actions: &[Action]) -> &Request {
-    let heartbeat = |action| if let &Action::Heartbeat(ref request) = action { Some(&**request) } else { None };
+    let heartbeat =
+        |action| if let &Action::Heartbeat(ref request) = action { Some(&**request) } else { None };
     actions.iter().find_map(heartbeat).expect("a heartbeat")
 }
 
@@ -80,7 +88,10 @@ fn joining_says_everything_and_an_assignment_is_acknowledged_at_once() {
     let mut bench = Bench::new();
     let actions = bench.step(Input::Topics(vec![(uuid::from_bytes(TOPIC), Arc::from("t"))]));
     let join = sent(&actions);
-    assert_eq!((join.member_epoch, join.member_id.as_str(), join.rebalance_timeout_ms), (0, "m", 60_000));
+    assert_eq!(
+        (join.member_epoch, join.member_id.as_str(), join.rebalance_timeout_ms),
+        (0, "m", 60_000)
+    );
     assert_eq!(join.subscribed_topic_names.as_ref().map(Vec::len), Some(1));
     assert_eq!(reported(join), Some(vec![]));
     let actions = bench.answer(1, Some(&[0, 1]));
@@ -106,7 +117,10 @@ fn revoked_partitions_are_reported_until_they_are_released() {
     assert!(told(&actions).is_empty(), "told once");
     assert_eq!(reported(sent(&bench.release(2))), Some(vec![0]));
     bench.answer(2, None);
-    assert_eq!((bench.member.epoch(), bench.member.owned()), (2, names(&[0]).into_iter().collect()));
+    assert_eq!(
+        (bench.member.epoch(), bench.member.owned()),
+        (2, names(&[0]).into_iter().collect())
+    );
     assert!(told(&bench.release(0)).is_empty(), "only what was revoked can be released");
     assert_eq!(bench.member.owned().len(), 1);
 }
@@ -129,7 +143,10 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
         let actions = bench.refuse(code);
         assert_eq!(told(&actions), [&GroupEvent::Lost(names(&[0, 1]))]);
         let join = sent(&actions);
-        assert_eq!((join.member_epoch, join.member_id.as_str(), reported(join)), (0, "m", Some(vec![])));
+        assert_eq!(
+            (join.member_epoch, join.member_id.as_str(), reported(join)),
+            (0, "m", Some(vec![]))
+        );
         assert_eq!(told(&bench.answer(5, Some(&[1]))), [&GroupEvent::Assigned(names(&[1]))]);
         assert!(told(&bench.release(0)).is_empty());
     }

@@ -31,7 +31,8 @@ fn leader(_: &TopicPartition) -> Option<Leader> {
 impl Bench {
     fn new(seed: u64) -> Self {
         let backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
-        let sequencer = Sequencer::new(7, &ProducerConfig::default(), backoff, Random::seeded(seed));
+        let sequencer =
+            Sequencer::new(7, &ProducerConfig::default(), backoff, Random::seeded(seed));
         Self { sequencer, acks: Arc::default(), now: Instant::now(), pushed: 0 }
     }
 
@@ -90,7 +91,10 @@ impl Bench {
 fn numbers(requests: &[Outgoing]) -> Vec<(i16, i32)> {
     let header = |bytes: &Bytes| BatchHeader::parse(bytes).expect("sealed");
     let batches = requests.iter().flat_map(|request| &request.batches);
-    batches.map(|(.., bytes)| header(bytes)).map(|header| (header.producer_epoch, header.base_sequence)).collect()
+    batches
+        .map(|(.., bytes)| header(bytes))
+        .map(|header| (header.producer_epoch, header.base_sequence))
+        .collect()
 }
 
 #[test]
@@ -105,7 +109,10 @@ fn five_in_flight_and_several_partitions_in_a_request() {
     assert!(requests.iter().all(|request| request.batches.len() == 2));
     let mut sequences = numbers(&requests);
     sequences.sort_unstable();
-    assert_eq!(sequences, [(0, 0), (0, 0), (0, 2), (0, 3), (0, 4), (0, 6), (0, 6), (0, 8), (0, 9), (0, 12)]);
+    assert_eq!(
+        sequences,
+        [(0, 0), (0, 0), (0, 2), (0, 3), (0, 4), (0, 6), (0, 6), (0, 8), (0, 9), (0, 12)]
+    );
     assert!(bench.requests().is_empty());
     bench.answer(&requests[0], ErrorCode::NONE);
     assert_eq!(bench.requests().len(), 1);
@@ -131,7 +138,8 @@ fn what_failed_is_sent_again_in_order_under_the_same_sequences() {
     for request in &again {
         bench.answer(request, ErrorCode::NONE);
     }
-    let order: Vec<_> = bench.outcomes().into_iter().map(|(id, outcome)| (id, outcome.is_ok())).collect();
+    let order: Vec<_> =
+        bench.outcomes().into_iter().map(|(id, outcome)| (id, outcome.is_ok())).collect();
     assert_eq!(order, [(0, true), (1, true), (2, true), (3, true)]);
 }
 
@@ -177,7 +185,9 @@ fn what_may_have_been_written_is_never_numbered_anew() {
     let outcomes = bench.outcomes();
     assert!(matches!(outcomes[0], (0, Err(ProduceError::Refused { .. }))));
     assert!(matches!(outcomes[1], (1, Err(ProduceError::MayHaveBeenWritten { .. }))));
-    assert!(outcomes[1].1.as_ref().expect_err("failed").to_string().contains("may have been written"));
+    assert!(
+        outcomes[1].1.as_ref().expect_err("failed").to_string().contains("may have been written")
+    );
 }
 
 #[test]
@@ -189,7 +199,11 @@ fn a_gap_before_the_oldest_batch_is_a_broker_that_lost_something() {
     bench.answer(&first[0], ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     bench.lose(&first[1]);
     bench.wait();
-    assert_eq!(numbers(&bench.requests()), [(1, 0)], "the first was refused for sure, the second may be in the log");
+    assert_eq!(
+        numbers(&bench.requests()),
+        [(1, 0)],
+        "the first was refused for sure, the second may be in the log"
+    );
     let outcomes = bench.outcomes();
     assert!(matches!(outcomes[..], [(1, Err(ProduceError::MayHaveBeenWritten { .. }))]));
 }
@@ -215,7 +229,11 @@ fn the_delivery_timeout_tells_what_may_have_been_written() {
     bench.now += ProducerConfig::default().delivery_timeout;
     let settled = bench.sequencer.expire(bench.now);
     bench.acknowledge(settled);
-    let kinds: Vec<_> = bench.outcomes().into_iter().map(|(_, outcome)| matches!(outcome, Err(ProduceError::MayHaveBeenWritten { .. }))).collect();
+    let kinds: Vec<_> = bench
+        .outcomes()
+        .into_iter()
+        .map(|(_, outcome)| matches!(outcome, Err(ProduceError::MayHaveBeenWritten { .. })))
+        .collect();
     assert_eq!(kinds, [true, true, true, false]);
 }
 
@@ -240,7 +258,11 @@ impl Log {
         let header = BatchHeader::parse(bytes).expect("sealed");
         let (first, last) = (header.base_sequence, header.base_sequence + header.last_offset_delta);
         if header.producer_epoch > self.epoch && first == 0 {
-            *self = Self { ids: std::mem::take(&mut self.ids), epoch: header.producer_epoch, ..Self::default() };
+            *self = Self {
+                ids: std::mem::take(&mut self.ids),
+                epoch: header.producer_epoch,
+                ..Self::default()
+            };
         }
         if header.producer_epoch < self.epoch {
             return ErrorCode::INVALID_PRODUCER_EPOCH;
@@ -256,7 +278,11 @@ impl Log {
         if self.recent.len() > 5 {
             self.recent.pop_front();
         }
-        let value = onrush_record::records(&bytes[onrush_record::HEADER_LEN..], &header).next().expect("a record").expect("valid").value;
+        let value = onrush_record::records(&bytes[onrush_record::HEADER_LEN..], &header)
+            .next()
+            .expect("a record")
+            .expect("valid")
+            .value;
         self.ids.push(u64::from_be_bytes(value.expect("a value").try_into().expect("8 bytes")));
         ErrorCode::NONE
     }
@@ -275,7 +301,10 @@ fn faults(seed: u64) -> (usize, usize) {
         if step < 300 {
             for _ in 0..random.below(4) {
                 let partition = random.below(3);
-                let id = bench.push(i32::try_from(partition).expect("small"), u32::try_from(random.below(4) + 1).expect("small"));
+                let id = bench.push(
+                    i32::try_from(partition).expect("small"),
+                    u32::try_from(random.below(4) + 1).expect("small"),
+                );
                 expected[usize::try_from(partition).expect("small")].push(id);
             }
         }
@@ -308,7 +337,9 @@ fn faults(seed: u64) -> (usize, usize) {
                 };
                 verdicts.insert(partition.clone(), Verdict { code, base_offset: 0, message: None });
             }
-            let settled = bench.sequencer.answered(bench.now, request.id, |partition| verdicts.get(partition).cloned());
+            let settled = bench
+                .sequencer
+                .answered(bench.now, request.id, |partition| verdicts.get(partition).cloned());
             bench.acknowledge(settled);
         }
     }
