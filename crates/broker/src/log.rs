@@ -6,7 +6,7 @@
 //! on the disk, when that is asked for).
 //!
 //! In memory a segment has a sparse index: at most one entry per [`INDEX_INTERVAL`] bytes. Opening a log reads all of it
-//! ([`recover`](crate::recovery)): the index and the producers' state come from there, and at the first batch that is cut
+//! ([`recovery`]): the index and the producers' state come from there, and at the first batch that is cut
 //! off or fails its checksum the log ends.
 
 use std::collections::VecDeque;
@@ -18,7 +18,8 @@ use onrush_runtime::{Disk, File};
 use onrush_wire::ErrorCode;
 
 use crate::producers::{Claim, Producers, Verdict};
-use crate::{BrokerError, Fsync, recovery};
+use crate::recovery::{self, Recovered};
+use crate::{BrokerError, Fsync};
 
 /// Bytes between two entries of a segment's index: what a read searches through at most, besides one batch.
 const INDEX_INTERVAL: u64 = 4 * 1024;
@@ -36,8 +37,9 @@ pub(crate) struct Log {
     disk: Disk,
     dir: String,
     limits: LogLimits,
-    /// Never empty: the last one is appended to.
-    segments: VecDeque<Segment>,
+    /// Oldest first; nothing is written to them any more.
+    closed: VecDeque<Segment>,
+    active: Segment,
     producers: Producers,
     end: i64,
 }
@@ -85,22 +87,19 @@ impl Log {
             disk.sync_dir("").map_err(BrokerError::storage("sync the directory of", &dir))?;
         }
         let mut producers = Producers::default();
-        let mut segments = recovery::segments(disk, &dir, &mut producers)?;
-        if segments.is_empty() {
-            segments.push_back(
-                Segment::create(disk, &dir, 0)
-                    .map_err(BrokerError::storage("create a segment in", &dir))?,
-            );
-        }
-        let end = segments.back().map_or(0, |last| last.base);
-        let mut log = Self { disk: disk.clone(), dir, limits, segments, producers, end };
-        log.end = log.recovered_end()?;
-        Ok(log)
+        let Recovered { segments: mut closed, end } =
+            recovery::recover(disk, &dir, &mut producers)?;
+        let active = match closed.pop_back() {
+            Some(last) => last,
+            None => Segment::create(disk, &dir, end)
+                .map_err(BrokerError::storage("create a segment in", &dir))?,
+        };
+        Ok(Self { disk: disk.clone(), dir, limits, closed, active, producers, end })
     }
 
     /// First offset that can be read.
     pub(crate) fn start(&self) -> i64 {
-        self.segments.front().map_or(self.end, |first| first.base)
+        self.closed.front().unwrap_or(&self.active).base
     }
 
     /// Offset of the next record.
@@ -110,12 +109,12 @@ impl Log {
 
     /// Whether a segment can be dropped without closing the one that is written to.
     pub(crate) fn has_closed_segments(&self) -> bool {
-        self.segments.len() > 1
+        !self.closed.is_empty()
     }
 
     /// Bytes of records.
     pub(crate) fn size(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.len).sum()
+        self.segments().map(|segment| segment.len).sum()
     }
 
     /// What to do with a checked batch: append, or answer with what is known of it.
@@ -127,22 +126,14 @@ impl Log {
     pub(crate) fn append(&mut self, header: &BatchHeader, batch: Bytes) -> io::Result<Appended> {
         debug_assert_eq!(header.base_offset, self.end);
         let size = batch.len();
-        let segment = self.active(size as u64)?;
-        let written = segment.append(batch);
-        let written = written.and_then(|()| match self.limits.fsync {
-            Fsync::Always => self.segments.back().map_or(Ok(()), |segment| segment.file.sync()),
-            Fsync::Never => Ok(()),
-        });
-        let Some(segment) = self.segments.back_mut() else {
-            return Err(io::Error::other("a log without segments"));
-        };
-        if let Err(error) = written {
-            tracing::error!(path = segment.path, %error, "cannot append to a log");
+        self.make_room(size as u64)?;
+        if let Err(error) = self.active.append(batch, self.limits.fsync) {
+            tracing::error!(path = self.active.path, %error, "cannot append to a log");
             // If this fails too, the next append tries again before it writes.
-            let _ = segment.take_back();
+            let _ = self.active.take_back();
             return Err(error);
         }
-        segment.note(header, size as u64);
+        self.active.note(header, size as u64);
         self.end = header.last_offset() + 1;
         if let Some(claim) = claim(header) {
             self.producers.appended(claim, header.base_offset, header.last_offset());
@@ -161,27 +152,28 @@ impl Log {
         if offset < self.start() || offset > self.end {
             return Ok(Slice::OutOfRange);
         }
-        let from =
-            self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
-        match self.segments.get(from) {
-            Some(segment) if offset < self.end => {
-                segment.read(offset, max, oversized_first).map(Slice::Records)
-            }
-            _ => Ok(Slice::Records(Bytes::new())),
+        if offset == self.end {
+            return Ok(Slice::Records(Bytes::new()));
         }
+        let after = self.closed.partition_point(|segment| segment.base <= offset);
+        let segment = match after.checked_sub(1).and_then(|at| self.closed.get(at)) {
+            Some(closed) if offset < self.active.base => closed,
+            _ => &self.active,
+        };
+        segment.read(offset, max, oversized_first).map(Slice::Records)
     }
 
     /// The segments, oldest first.
-    pub(crate) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> {
-        self.segments.iter()
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.closed.iter().chain(std::iter::once(&self.active))
     }
 
     /// Drops the oldest segment, whatever readers still want of it. The records after it stay; the end stays where it is.
     pub(crate) fn drop_oldest(&mut self) -> io::Result<()> {
-        if self.segments.len() == 1 {
+        if self.closed.is_empty() && self.active.len > 0 {
             self.roll()?;
         }
-        if let Some(oldest) = self.segments.pop_front() {
+        if let Some(oldest) = self.closed.pop_front() {
             let start = self.start();
             self.producers.dropped_below(start);
             self.disk.remove(&oldest.path)?;
@@ -193,38 +185,27 @@ impl Log {
 
     /// Forces everything to the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        // Older segments were synced when they were closed.
-        self.segments.back().map_or(Ok(()), |segment| segment.file.sync())
+        // The others were synced when they were closed.
+        self.active.file.sync()
     }
 
-    /// The segment to append `size` bytes to.
-    fn active(&mut self, size: u64) -> io::Result<&mut Segment> {
-        let full = self.segments.back().is_none_or(|last| {
-            last.len > 0 && last.len.saturating_add(size) > self.limits.segment_bytes
-        });
-        if full {
-            self.roll()?;
+    /// Begins a new segment if `size` more bytes would make this one too long.
+    fn make_room(&mut self, size: u64) -> io::Result<()> {
+        let Segment { len, .. } = self.active;
+        if len > 0 && len.saturating_add(size) > self.limits.segment_bytes {
+            self.roll()
+        } else {
+            Ok(())
         }
-        self.segments.back_mut().ok_or_else(|| io::Error::other("a log without segments"))
     }
 
     fn roll(&mut self) -> io::Result<()> {
-        if let Some(last) = self.segments.back() {
-            last.take_back()?;
-            // A hole in the middle would end the log there on the next opening, so this is not left to the policy.
-            last.file.sync()?;
-        }
-        self.segments.push_back(Segment::create(&self.disk, &self.dir, self.end)?);
+        self.active.take_back()?;
+        // A hole in the middle would end the log there on the next opening, so this is not left to the policy.
+        self.active.file.sync()?;
+        let next = Segment::create(&self.disk, &self.dir, self.end)?;
+        self.closed.push_back(std::mem::replace(&mut self.active, next));
         Ok(())
-    }
-
-    fn recovered_end(&self) -> Result<i64, BrokerError> {
-        let Some(last) = self.segments.back() else { return Ok(0) };
-        let Some(entry) = last.index.last() else { return Ok(last.base) };
-        let mut end = last.base;
-        last.walk(entry.position, last.len, |header| end = header.last_offset() + 1)
-            .map_err(BrokerError::storage("read", &last.path))?;
-        Ok(end)
     }
 }
 
@@ -270,9 +251,13 @@ impl Segment {
         &self.file
     }
 
-    fn append(&mut self, batch: Bytes) -> io::Result<()> {
+    fn append(&self, batch: Bytes, fsync: Fsync) -> io::Result<()> {
         self.take_back()?;
-        self.file.append(batch).map(|_| ())
+        self.file.append(batch)?;
+        match fsync {
+            Fsync::Always => self.file.sync(),
+            Fsync::Never => Ok(()),
+        }
     }
 
     fn take_back(&self) -> io::Result<()> {
@@ -316,21 +301,6 @@ impl Segment {
             position += header.total_len() as u64;
         }
         Ok(None)
-    }
-
-    /// Shows the headers of the batches in `position..end` to `see`.
-    pub(crate) fn walk(
-        &self,
-        mut position: u64,
-        end: u64,
-        mut see: impl FnMut(&BatchHeader),
-    ) -> io::Result<()> {
-        while position < end {
-            let Some(header) = self.header_at(position)? else { break };
-            see(&header);
-            position += header.total_len() as u64;
-        }
-        Ok(())
     }
 
     /// The first batch with a record not older than `timestamp`.

@@ -18,31 +18,42 @@ use crate::producers::Producers;
 /// Bytes read at a time.
 const CHUNK: usize = 1024 * 1024;
 
-/// The segments in `dir`, up to the first damage.
-pub(crate) fn segments(
+/// What is left of a log.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// Oldest first; none if the log was never begun.
+    pub(crate) segments: VecDeque<Segment>,
+    /// Offset of the next record.
+    pub(crate) end: i64,
+}
+
+/// Reads the log in `dir` up to its end or first damage, and cuts what is behind.
+pub(crate) fn recover(
     disk: &Disk,
     dir: &str,
     producers: &mut Producers,
-) -> Result<VecDeque<Segment>, BrokerError> {
-    let mut found = VecDeque::new();
-    let mut next = None;
-    let mut damaged = false;
+) -> Result<Recovered, BrokerError> {
+    let mut segments = VecDeque::new();
+    let mut end = 0;
+    let mut removed = false;
     for (base, path) in segment_files(disk, dir)? {
-        if damaged || next.is_some_and(|next| next != base) {
-            damaged = true;
-            let lost = disk.open(&path).map_or(0, |file| file.len());
-            tracing::error!(path, bytes = lost, "removed a segment behind a damaged place");
+        if !segments.is_empty() && base != end {
+            let bytes = disk.open(&path).map_or(0, |file| file.len());
+            tracing::error!(path, bytes, "removed a segment behind a damaged place");
             disk.remove(&path).map_err(BrokerError::storage("remove", &path))?;
+            removed = true;
             continue;
         }
         let file = disk.open(&path).map_err(BrokerError::storage("open", &path))?;
         let mut segment = Segment::over(path, base, file);
-        let (end, damage) = scan(&mut segment, producers)?;
-        damaged = damage;
-        next = Some(end);
-        found.push_back(segment);
+        end = scan(&mut segment, producers)?;
+        segments.push_back(segment);
     }
-    Ok(found)
+    if removed {
+        // Should one come back after a crash when the log has grown up to it, it would be taken for its continuation.
+        disk.sync_dir(dir).map_err(BrokerError::storage("sync", dir))?;
+    }
+    Ok(Recovered { segments, end })
 }
 
 fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerError> {
@@ -58,36 +69,30 @@ fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerErr
     Ok(files)
 }
 
-/// Reads a segment to its end or first damage and cuts what is behind. Returns the offset after the last batch, and
-/// whether something was cut.
-fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<(i64, bool), BrokerError> {
+/// Reads a segment to its end or first damage and cuts what is behind. Returns the offset after the last batch.
+fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerError> {
     let length = segment.file().len();
     let mut end = segment.base;
-    while segment.len < length {
+    'chunks: while segment.len < length {
         let chunk = read_chunk(segment.file(), segment.len)
             .map_err(BrokerError::storage("read", segment.path()))?;
         let before = segment.len;
         for batch in batches(&chunk) {
-            match batch {
-                Ok(batch) if follows(&batch, end) => {
-                    segment.note(&batch.header, batch.bytes.len() as u64);
-                    end = batch.header.last_offset() + 1;
-                    if let Some(claim) = claim(&batch.header) {
-                        producers.appended(claim, batch.header.base_offset, end - 1);
-                    }
-                }
-                _ => {
-                    cut(segment, length)?;
-                    return Ok((end, true));
-                }
+            let Some(batch) = batch.ok().filter(|batch| follows(batch, end)) else { break 'chunks };
+            segment.note(&batch.header, batch.bytes.len() as u64);
+            end = batch.header.last_offset() + 1;
+            if let Some(claim) = claim(&batch.header) {
+                producers.appended(claim, batch.header.base_offset, end - 1);
             }
         }
         if segment.len == before {
-            cut(segment, length)?;
-            return Ok((end, true));
+            break;
         }
     }
-    Ok((end, false))
+    if segment.len < length {
+        cut(segment, length)?;
+    }
+    Ok(end)
 }
 
 fn follows(batch: &RawBatch<'_>, end: i64) -> bool {
