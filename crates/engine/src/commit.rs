@@ -145,7 +145,9 @@ mod tests {
     #[test]
     fn trap_18_a_broker_with_a_lower_limit_gets_shorter_metadata() {
         let mut ledger = taken(4_000);
-        (0..2_000).for_each(|n| drop(ledger.finish(1, OffsetRun::new(2 * n + 1, 2 * n + 1))));
+        for n in 0..2_000 {
+            ledger.finish(1, OffsetRun::new(2 * n + 1, 2 * n + 1)).unwrap();
+        }
         let mut state = CommitState::new(None, 0);
         let snapshot = ledger.snapshot();
         let long = state.propose(&snapshot).unwrap();

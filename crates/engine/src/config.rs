@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use onrush_kafka::ProducerConfig;
+
 /// Time between commits.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a partition that leaves is waited for.
@@ -133,6 +135,8 @@ pub struct EngineConfig {
     pub dead_letter_topic: Option<String>,
     /// Where a partition without a committed offset starts.
     pub start: Start,
+    /// How what handlers emit, and dead letters, are produced.
+    pub producer: ProducerConfig,
     /// Names the member across restarts (static membership).
     pub instance: Option<String>,
     /// For checkers of the checkers.
@@ -160,6 +164,7 @@ impl EngineConfig {
             in_flight: IN_FLIGHT,
             dead_letter_topic: None,
             start: Start::default(),
+            producer: ProducerConfig::default(),
             instance: None,
             sabotage: Sabotage::None,
         }

@@ -30,9 +30,6 @@ pub enum EngineError {
         /// The answer.
         source: ClientError,
     },
-    /// Every partition that this member had is stopped.
-    #[error("{0}")]
-    Stopped(PartitionStopped),
     /// A thread of the engine itself panicked: a bug.
     #[error("{thread} panicked; this is a bug in onrush")]
     Panicked {

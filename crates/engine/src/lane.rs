@@ -19,9 +19,7 @@ use crate::admission::{Admitted, admit};
 use crate::assignment::Origin;
 use crate::commit::{Proposal, Verdict};
 use crate::completed::OffsetRun;
-use crate::config::{
-    BATCH_BYTES, Mode, Order, PARTITION_SHARE_MIN, RUN_EVENTS, Sabotage, Saboteur,
-};
+use crate::config::{BATCH_BYTES, Order, PARTITION_SHARE_MIN, RUN_EVENTS, Sabotage, Saboteur};
 use crate::dead_letter::{Failure, TOPIC_SUFFIX};
 use crate::emit::{Emitter, OutletError, Settled};
 use crate::error::StopReason;
@@ -151,7 +149,7 @@ impl Work for Lane {
         self.ask_for_topic();
         match worked {
             true => Step::Worked,
-            false if self.closing && self.indexes.is_empty() => {
+            false if self.closing && self.partitions.iter().all(Option::is_none) => {
                 self.emitter.flush(now);
                 Step::Done
             }
@@ -420,7 +418,10 @@ impl Lane {
     fn remove(&mut self, index: usize) {
         if let Some(partition) = self.partitions[index].take() {
             let Partition { holding, .. } = *partition;
-            self.indexes.remove(&holding.partition);
+            // A later assignment of the same partition may have come while hooks of this one ran.
+            if self.indexes.get(&holding.partition) == Some(&(index as u32)) {
+                self.indexes.remove(&holding.partition);
+            }
             self.control.push(ControlInput::Released(holding.partition.clone(), holding.token));
         }
     }

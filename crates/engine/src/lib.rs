@@ -3,11 +3,14 @@
 
 pub mod admission;
 pub mod assignment;
+mod client;
 pub mod commit;
 pub mod completed;
 pub mod config;
+mod control;
 pub mod dead_letter;
 pub mod emit;
+pub mod engine;
 pub mod error;
 pub mod handler;
 pub mod inbox;

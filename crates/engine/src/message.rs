@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use onrush_kafka::{ClientError, TopicPartition};
+use onrush_kafka::{ClientError, ErrorCode, TopicPartition};
 use onrush_runtime::Instant;
 
 use crate::assignment::{Holding, Origin};
@@ -206,6 +206,27 @@ pub enum ControlInput {
     Stopped(PartitionStopped),
     /// The metadata does not have a topic.
     TopicWanted(Asker, Arc<str>, Purpose),
+    /// What was done about it.
+    TopicTried(Arc<str>, Result<(), String>),
+    /// Where partitions start, as the cluster says.
+    Starts(Vec<(TopicPartition, u64)>, Result<Vec<StartAt>, ClientError>),
+    /// The answer to a commit.
+    Committed(Vec<Proposal>, Result<Vec<(TopicPartition, ErrorCode)>, ClientError>),
+    /// A lane or worker has ended; false if it panicked.
+    Ended(String, bool),
+}
+
+/// Where a partition starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartAt {
+    /// Which.
+    pub partition: TopicPartition,
+    /// The offset.
+    pub offset: i64,
+    /// The committed offset, if there is one.
+    pub committed: Option<i64>,
+    /// What is done above it.
+    pub completed: CompletedSet,
 }
 
 /// A stop on its way to the control driver.

@@ -1,0 +1,614 @@
+//! The control driver: the group's decisions, commits and topics, on an executor of its own where no user code runs.
+//!
+//! It is one loop over three sources: events of the group, mail of lanes and workers, and the commit interval. It waits for
+//! nothing else: what takes a round trip (offsets, commits, topics) runs as a task that reports by mail.
+//!
+//! ```text
+//! Assigned -> starting (committed offsets are fetched) -> running
+//! Revoked  -> draining (lane: nothing is started, until the deadline) -> committing -> leaving (hooks) -> released
+//! Lost     -> gone at once, nothing is committed
+//! ```
+//!
+//! One commit is under way at a time, so that an older one never lands after a newer one. A final commit takes the place of
+//! what an interval commit has gathered of the same partition.
+//!
+//! Shutdown: 1. every partition goes the way of a revoked one, 2. the member leaves, 3. fetcher, lanes and workers end,
+//! 4. the producer closes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use onrush_kafka::{
+    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Member, Producer,
+    Remedy, TopicPartition,
+};
+use onrush_runtime::{Clock, Executor};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::assignment::{Assignment, Holding, Placement, TOKEN_STRIDE};
+use crate::client::LaneSink;
+use crate::commit::{Proposal, Verdict};
+use crate::completed::CompletedSet;
+use crate::config::{EngineConfig, Start};
+use crate::error::{EngineError, PartitionStopped};
+use crate::inbox::Inbox;
+use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
+use crate::metrics::Metrics;
+
+/// Partitions of a dead-letter topic that is created; its replication is the cluster's default.
+const DEAD_LETTER_PARTITIONS: i32 = 1;
+const DEFAULT_REPLICATION: i16 = -1;
+
+/// A partition that the group gave us.
+#[derive(Debug)]
+struct Held {
+    lane: usize,
+    token: u64,
+    phase: Phase,
+    /// The group waits for it to be released.
+    wanted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    Draining,
+    /// Its last commit, of this version of the ledger, is queued or under way.
+    Committing(u64),
+    Leaving,
+}
+
+/// Threads, as the control driver sees them.
+pub(crate) struct Crew {
+    pub(crate) inbox: Arc<Inbox<ControlInput>>,
+    pub(crate) lanes: Vec<Arc<Inbox<LaneInput>>>,
+    pub(crate) posts: Vec<Arc<Post>>,
+}
+
+/// Parts of the client.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) producer: Producer,
+    pub(crate) member: Arc<Member>,
+    pub(crate) events: mpsc::Receiver<GroupEvent>,
+}
+
+/// See the module.
+pub(crate) struct Control {
+    config: EngineConfig,
+    cluster: Cluster,
+    crew: Crew,
+    sinks: Vec<Arc<dyn FetchSink>>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    executor: Executor,
+    placement: Placement,
+    held: BTreeMap<TopicPartition, Held>,
+    next_token: u64,
+    /// Lanes that have not said yet what is to be committed, and what the others said.
+    gathering: Option<(usize, Vec<Proposal>)>,
+    commits: VecDeque<Vec<Proposal>>,
+    committing: bool,
+    wanted_topics: BTreeMap<Arc<str>, Vec<Asker>>,
+    stopped: Vec<PartitionStopped>,
+    closing: bool,
+    /// Lanes and workers that run.
+    running: usize,
+    failed: Option<EngineError>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        config: EngineConfig,
+        cluster: Cluster,
+        crew: Crew,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        executor: Executor,
+    ) -> Self {
+        let sinks = crew
+            .lanes
+            .iter()
+            .map(|lane| Arc::new(LaneSink(Arc::clone(lane))) as Arc<dyn FetchSink>)
+            .collect();
+        let (placement, running) =
+            (Placement::new(crew.lanes.len()), crew.lanes.len() + crew.posts.len());
+        Self {
+            config,
+            cluster,
+            crew,
+            sinks,
+            metrics,
+            clock,
+            executor,
+            placement,
+            held: BTreeMap::new(),
+            next_token: TOKEN_STRIDE,
+            gathering: None,
+            commits: VecDeque::new(),
+            committing: false,
+            wanted_topics: BTreeMap::new(),
+            stopped: Vec::new(),
+            closing: false,
+            running,
+            failed: None,
+        }
+    }
+
+    /// Runs until it is told to shut down and all is drained, or the engine fails.
+    pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Ended {
+        let mut tick = interval(self.config.commit_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wake = self.crew.inbox.wake().clone();
+        let mut mail = VecDeque::new();
+        while self.failed.is_none() && !(self.closing && self.held.is_empty() && !self.committing) {
+            tokio::select! {
+                biased;
+                () = wake.notified() => {}
+                event = self.cluster.events.recv() => self.group_event(event),
+                // A dropped handle does not shut an engine down.
+                Ok(_) = shutdown.wait_for(|told| *told), if !self.closing => self.close(),
+                _ = tick.tick() => self.gather(),
+            }
+            self.crew.inbox.take(&mut mail);
+            while let Some(input) = mail.pop_front() {
+                self.receive(input);
+            }
+            self.commit_next();
+        }
+        self.end().await
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+        let held: Vec<_> = self.held.keys().cloned().collect();
+        held.iter().for_each(|partition| self.revoke(partition, false));
+    }
+
+    /// Steps 2 to 4 of the shutdown.
+    async fn end(mut self) -> Ended {
+        let lost: Vec<_> = self.held.keys().cloned().collect();
+        lost.iter().for_each(|partition| self.lose(partition));
+        let Self { cluster, crew, mut running, mut failed, stopped, .. } = self;
+        let Cluster { fetcher, producer, member, .. } = cluster;
+        // After a failure a commit may be under way: then the member says goodbye when it is dropped.
+        if let Some(member) = Arc::into_inner(member) {
+            member.leave().await;
+        }
+        fetcher.close().await;
+        crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Close));
+        let (mut mail, mut told) = (VecDeque::new(), false);
+        while running > 0 && !matches!(failed, Some(EngineError::Panicked { .. })) {
+            // Lanes first: workers have to tell handlers which partitions have gone.
+            if running <= crew.posts.len() && !told {
+                told = true;
+                crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
+            }
+            crew.inbox.wake().notified().await;
+            crew.inbox.take(&mut mail);
+            for input in mail.drain(..) {
+                if let ControlInput::Ended(thread, well) = input {
+                    running -= 1;
+                    if !well {
+                        failed.get_or_insert(EngineError::Panicked { thread });
+                    }
+                }
+            }
+        }
+        producer.close().await;
+        Ended { stopped, failed }
+    }
+}
+
+/// How a control driver ended.
+pub(crate) struct Ended {
+    pub(crate) stopped: Vec<PartitionStopped>,
+    pub(crate) failed: Option<EngineError>,
+}
+
+/// The group.
+impl Control {
+    fn group_event(&mut self, event: Option<GroupEvent>) {
+        match event {
+            Some(GroupEvent::Assigned(partitions)) if !self.closing => self.assign(partitions),
+            Some(GroupEvent::Assigned(_)) => {}
+            Some(GroupEvent::Revoked(partitions)) => {
+                partitions.iter().for_each(|partition| self.revoke(partition, true))
+            }
+            Some(GroupEvent::Lost(partitions)) => {
+                partitions.iter().for_each(|partition| self.lose(partition))
+            }
+            Some(GroupEvent::Fatal(source)) => self.fail("membership of the group", source),
+            None => self.fail("membership of the group", ClientError::Closed),
+        }
+    }
+
+    fn fail(&mut self, doing: &'static str, source: ClientError) {
+        self.failed.get_or_insert(EngineError::Client { doing, source });
+    }
+
+    fn assign(&mut self, partitions: Vec<TopicPartition>) {
+        let mut starting = Vec::new();
+        for partition in partitions {
+            let (lane, token) = (self.placement.place(&partition), self.next_token);
+            self.next_token += TOKEN_STRIDE;
+            starting.push((partition.clone(), token));
+            self.held
+                .insert(partition, Held { lane, token, phase: Phase::Starting, wanted: false });
+        }
+        self.share();
+        self.look_up_starts(starting);
+    }
+
+    /// Each partition may queue its part of half the budget; the other half is on its way or in batches at work.
+    fn share(&self) {
+        let share = self.config.byte_budget / 2 / self.held.len().max(1);
+        self.crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Share(share)));
+    }
+
+    fn look_up_starts(&self, partitions: Vec<(TopicPartition, u64)>) {
+        let (client, inbox) = (self.cluster.client.clone(), Arc::clone(&self.crew.inbox));
+        let (group, start) = (self.config.group.clone(), self.config.start);
+        self.executor.spawn(async move {
+            let names: Vec<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+            let starts = starts(&client, &group, start, &names).await;
+            inbox.push(ControlInput::Starts(partitions, starts));
+        });
+    }
+
+    fn started(
+        &mut self,
+        asked: Vec<(TopicPartition, u64)>,
+        starts: Result<Vec<StartAt>, ClientError>,
+    ) {
+        let current: Vec<_> = asked
+            .into_iter()
+            .filter(|(partition, token)| {
+                self.held.get(partition).is_some_and(|held| held.token == *token)
+            })
+            .collect();
+        let starts = match starts {
+            Ok(starts) => starts,
+            Err(error)
+                if error.remedy() == Remedy::Fatal
+                    && !matches!(error, ClientError::GaveUp { .. }) =>
+            {
+                return self.fail("fetching the committed offsets", error);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the committed offsets are asked for again");
+                return self.look_up_starts(current);
+            }
+        };
+        for start in starts {
+            if let Some((_, token)) =
+                current.iter().find(|(partition, _)| *partition == start.partition)
+            {
+                self.start(start, *token);
+            }
+        }
+    }
+
+    fn start(&mut self, start: StartAt, token: u64) {
+        let Some(held) = self.held.get_mut(&start.partition) else { return };
+        held.phase = Phase::Running;
+        let assignment = Assignment {
+            topic: Arc::clone(&start.partition.topic),
+            partition: start.partition.partition,
+            epoch: self.cluster.member.epoch(),
+            start: start.offset,
+            member: self.cluster.member.member_id().into(),
+        };
+        let assign = Assign {
+            holding: Arc::new(Holding::new(assignment, token)),
+            committed: start.committed,
+            completed: start.completed,
+            cells: self.metrics.assign(&start.partition, held.lane),
+        };
+        self.crew.lanes[held.lane].push(LaneInput::Assign(Box::new(assign)));
+    }
+
+    /// A partition leaves in order; `wanted` if the group waits for it.
+    fn revoke(&mut self, partition: &TopicPartition, wanted: bool) {
+        let deadline = self.clock.now() + self.config.drain_deadline;
+        let Some(held) = self.held.get_mut(partition) else {
+            if wanted {
+                self.cluster.member.released(std::slice::from_ref(partition));
+            }
+            return;
+        };
+        held.wanted |= wanted;
+        match held.phase {
+            Phase::Starting => self.gone(partition),
+            Phase::Running => {
+                held.phase = Phase::Draining;
+                self.crew.lanes[held.lane].push(LaneInput::Revoke(partition.clone(), deadline));
+                self.cluster.fetcher.unassign(partition);
+            }
+            Phase::Draining | Phase::Committing(_) | Phase::Leaving => {}
+        }
+    }
+
+    fn lose(&mut self, partition: &TopicPartition) {
+        self.cluster.fetcher.unassign(partition);
+        if let Some(held) = self.held.get_mut(partition) {
+            held.wanted = false;
+            self.crew.lanes[held.lane].push(LaneInput::Lost(partition.clone()));
+            self.gone(partition);
+        }
+    }
+
+    /// The partition is nobody's here any more.
+    fn gone(&mut self, partition: &TopicPartition) {
+        if let Some(held) = self.held.remove(partition)
+            && held.wanted
+        {
+            self.cluster.member.released(std::slice::from_ref(partition));
+        }
+        self.placement.remove(partition);
+        self.metrics.release(partition);
+        self.share();
+    }
+}
+
+/// Mail.
+impl Control {
+    fn receive(&mut self, input: ControlInput) {
+        match input {
+            ControlInput::Fetch(partition, token, offset) => {
+                if let Some(held) = self.held.get(&partition)
+                    && held.token / TOKEN_STRIDE == token / TOKEN_STRIDE
+                    && held.phase == Phase::Running
+                {
+                    self.cluster.fetcher.assign(
+                        partition,
+                        token,
+                        offset,
+                        Arc::clone(&self.sinks[held.lane]),
+                    );
+                }
+            }
+            ControlInput::Pause(partition, true) => self.cluster.fetcher.pause(&partition),
+            ControlInput::Pause(partition, false) => self.cluster.fetcher.resume(&partition),
+            ControlInput::Proposals(_, proposals) => self.gathered(proposals),
+            ControlInput::Drained { partition, token, proposal, running } => {
+                self.drained(&partition, token, proposal, running);
+            }
+            ControlInput::Released(partition, token) => {
+                if self.held.get(&partition).is_some_and(|held| held.token == token) {
+                    self.gone(&partition);
+                }
+            }
+            ControlInput::Stopped(stopped) => {
+                self.cluster.fetcher.unassign(&stopped.partition);
+                self.stopped.push(stopped);
+            }
+            ControlInput::TopicWanted(asker, topic, purpose) => {
+                self.want_topic(asker, topic, purpose)
+            }
+            ControlInput::TopicTried(topic, result) => self.topic_tried(&topic, &result),
+            ControlInput::Starts(asked, starts) => self.started(asked, starts),
+            ControlInput::Committed(proposals, result) => self.committed(proposals, result),
+            ControlInput::Ended(thread, _) => {
+                self.running -= 1;
+                self.failed.get_or_insert(EngineError::Panicked { thread });
+            }
+        }
+    }
+
+    /// Asks the lanes what is to be committed, unless the last time is not over.
+    fn gather(&mut self) {
+        if self.gathering.is_none() && !self.committing {
+            self.gathering = Some((self.crew.lanes.len(), Vec::new()));
+            self.crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Commit));
+        }
+    }
+
+    fn gathered(&mut self, proposals: Vec<Proposal>) {
+        let Some((missing, all)) = &mut self.gathering else { return };
+        all.extend(proposals);
+        *missing -= 1;
+        if *missing == 0
+            && let Some((_, all)) = self.gathering.take()
+        {
+            self.commits.push_back(all);
+        }
+    }
+
+    fn drained(
+        &mut self,
+        partition: &TopicPartition,
+        token: u64,
+        proposal: Option<Proposal>,
+        running: u64,
+    ) {
+        let Some(held) = self.held.get_mut(partition).filter(|held| held.token == token) else {
+            return;
+        };
+        if running > 0 {
+            tracing::warn!(%partition, running, "the drain deadline passed: events still run here, and will run again elsewhere");
+        }
+        if let Some((_, gathered)) = &mut self.gathering {
+            gathered.retain(|proposal| proposal.partition != *partition);
+        }
+        match proposal {
+            Some(proposal) => {
+                held.phase = Phase::Committing(proposal.version);
+                self.commits
+                    .iter_mut()
+                    .for_each(|queued| queued.retain(|earlier| earlier.partition != *partition));
+                self.commits.push_back(vec![proposal]);
+            }
+            None => {
+                held.phase = Phase::Leaving;
+                self.crew.lanes[held.lane].push(LaneInput::Release(partition.clone()));
+            }
+        }
+    }
+
+    /// Starts the next commit, if none is under way.
+    fn commit_next(&mut self) {
+        while !self.committing
+            && let Some(mut proposals) = self.commits.pop_front()
+        {
+            // What was lost, or came back under another token, is not ours to commit.
+            proposals.retain(|proposal| {
+                self.held.get(&proposal.partition).is_some_and(|held| held.token == proposal.token)
+            });
+            if proposals.is_empty() {
+                continue;
+            }
+            self.committing = true;
+            let commits = proposals.iter().map(|proposal| Commit {
+                partition: proposal.partition.clone(),
+                offset: proposal.offset,
+                leader_epoch: -1,
+                metadata: proposal.metadata.clone(),
+            });
+            let (commits, member) = (commits.collect(), Arc::clone(&self.cluster.member));
+            let inbox = Arc::clone(&self.crew.inbox);
+            self.executor.spawn(async move {
+                let result = member.commit(commits).await;
+                drop(member);
+                inbox.push(ControlInput::Committed(proposals, result));
+            });
+        }
+    }
+
+    fn committed(
+        &mut self,
+        proposals: Vec<Proposal>,
+        result: Result<Vec<(TopicPartition, ErrorCode)>, ClientError>,
+    ) {
+        self.committing = false;
+        let codes: BTreeMap<_, _> = match result {
+            Ok(codes) => codes.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "a commit failed; what it held is committed again later, or repeated");
+                BTreeMap::new()
+            }
+        };
+        for proposal in proposals {
+            let code = codes.get(&proposal.partition).copied();
+            let verdict = verdict(code);
+            if verdict != Verdict::Accepted {
+                let (partition, offset) = (&proposal.partition, proposal.offset);
+                tracing::warn!(%partition, offset, ?code, "a commit was refused");
+            }
+            let held =
+                self.held.get_mut(&proposal.partition).filter(|held| held.token == proposal.token);
+            let Some(held) = held else { continue };
+            let lane = &self.crew.lanes[held.lane];
+            if held.phase == Phase::Committing(proposal.version) {
+                if verdict == Verdict::MetadataTooLarge && !proposal.metadata.is_empty() {
+                    // The offset matters more than the set, which only saves repeats.
+                    self.commits.push_back(vec![Proposal { metadata: String::new(), ..proposal }]);
+                    continue;
+                }
+                held.phase = Phase::Leaving;
+                lane.push(LaneInput::Answered(proposal.clone(), verdict));
+                lane.push(LaneInput::Release(proposal.partition));
+            } else {
+                lane.push(LaneInput::Answered(proposal, verdict));
+            }
+        }
+    }
+}
+
+fn verdict(code: Option<ErrorCode>) -> Verdict {
+    match code {
+        Some(ErrorCode::NONE) => Verdict::Accepted,
+        Some(ErrorCode::OFFSET_METADATA_TOO_LARGE) => Verdict::MetadataTooLarge,
+        _ => Verdict::Refused,
+    }
+}
+
+/// Topics.
+impl Control {
+    fn want_topic(&mut self, asker: Asker, topic: Arc<str>, purpose: Purpose) {
+        let askers = self.wanted_topics.entry(Arc::clone(&topic)).or_default();
+        let asked = !askers.is_empty();
+        if !askers.contains(&asker) {
+            askers.push(asker);
+        }
+        if asked {
+            return;
+        }
+        let (client, inbox) = (self.cluster.client.clone(), Arc::clone(&self.crew.inbox));
+        self.executor.spawn(async move {
+            let result =
+                have_topic(&client, &topic, purpose).await.map_err(|error| error.to_string());
+            inbox.push(ControlInput::TopicTried(topic, result));
+        });
+    }
+
+    fn topic_tried(&mut self, topic: &Arc<str>, result: &Result<(), String>) {
+        for asker in self.wanted_topics.remove(topic).unwrap_or_default() {
+            let (topic, result) = (Arc::clone(topic), result.clone());
+            match asker {
+                Asker::Lane(lane) => self.crew.lanes[lane].push(LaneInput::Topic(topic, result)),
+                Asker::Worker(worker) => {
+                    self.crew.posts[worker].inbox.push(WorkerInput::Topic(topic, result))
+                }
+            }
+        }
+    }
+}
+
+async fn have_topic(
+    client: &Client,
+    topic: &Arc<str>,
+    purpose: Purpose,
+) -> Result<(), ClientError> {
+    match purpose {
+        Purpose::Emit => client.metadata(&[topic]).await.map(drop),
+        Purpose::DeadLetter => {
+            client.refresh(std::slice::from_ref(topic)).await?;
+            match client.topic(topic) {
+                Some(_) => client.metadata(&[topic]).await.map(drop),
+                None => client
+                    .create_topic(topic, DEAD_LETTER_PARTITIONS, DEFAULT_REPLICATION)
+                    .await
+                    .map(drop),
+            }
+        }
+    }
+}
+
+/// Where partitions start: at what the group has committed, or where the configuration says.
+async fn starts(
+    client: &Client,
+    group: &str,
+    start: Start,
+    partitions: &[TopicPartition],
+) -> Result<Vec<StartAt>, ClientError> {
+    let mut starts = Vec::new();
+    let mut missing = Vec::new();
+    for committed in client.fetch_offsets(group, partitions).await? {
+        if committed.offset < 0 {
+            missing.push(committed.partition);
+            continue;
+        }
+        starts.push(StartAt {
+            offset: committed.offset,
+            committed: Some(committed.offset),
+            completed: CompletedSet::decode(committed.offset, &committed.metadata),
+            partition: committed.partition,
+        });
+    }
+    if missing.is_empty() {
+        return Ok(starts);
+    }
+    let at = match start {
+        Start::Earliest => At::Earliest,
+        Start::Latest => At::Latest,
+    };
+    for (partition, listed) in client.list_offsets(&missing, at).await? {
+        let (committed, completed) = (None, CompletedSet::empty());
+        starts.push(StartAt { partition, offset: listed.offset, committed, completed });
+    }
+    Ok(starts)
+}

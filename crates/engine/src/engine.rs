@@ -1,0 +1,270 @@
+//! Puts an engine together: client, lanes, workers and the control driver.
+
+use std::sync::Arc;
+
+use onrush_kafka::{Client, ClientConfig, FetchConfig, Fetcher, GroupConfig, Member, Producer};
+use onrush_runtime::{Executor, Runtime, Task, Wake, Work};
+use tokio::sync::{oneshot, watch};
+
+use crate::client::{AppenderOutlet, LaneAcks, WorkerAcks};
+use crate::config::{EngineConfig, Mode, Saboteur};
+use crate::control::{Cluster, Control, Crew, Ended};
+use crate::emit::Emitter;
+use crate::error::{EngineError, PartitionStopped};
+use crate::handler::{HandlerFactory, Place};
+use crate::inbox::Inbox;
+use crate::lane::{Lane, LaneConfig, Runner};
+use crate::message::{ControlInput, Post};
+use crate::metrics::{Counts, Metrics, Snapshot};
+use crate::worker::Worker;
+
+/// Smallest byte budget: two whole fetches.
+pub const BYTE_BUDGET_MIN: usize = 16 << 20;
+/// Most worker threads.
+pub const CONCURRENCY_MAX: usize = 4_096;
+
+/// An engine that runs. It goes on when this is dropped; [`Handle::shutdown`] ends it.
+pub struct Engine {
+    metrics: Arc<Metrics>,
+    ended: oneshot::Receiver<Ended>,
+    control: Task,
+    /// Executors end with their last clone.
+    _executors: [Executor; 2],
+}
+
+/// Looks into an engine and ends it, from anywhere.
+#[derive(Clone)]
+pub struct Handle {
+    metrics: Arc<Metrics>,
+    shutdown: Arc<watch::Sender<bool>>,
+}
+
+impl Handle {
+    /// Drains, commits, leaves the group and ends. [`Engine::run`] returns when that is done.
+    pub fn shutdown(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// How the engine stands.
+    pub fn snapshot(&self) -> Snapshot {
+        self.metrics.snapshot()
+    }
+}
+
+/// What an engine did.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Counts of all lanes.
+    pub total: Counts,
+    /// Partitions that were stopped on the way.
+    pub stopped: Vec<PartitionStopped>,
+}
+
+impl Engine {
+    /// Connects, joins the group and starts the threads.
+    ///
+    /// # Errors
+    /// The configuration cannot be run, the cluster cannot be reached, or a thread cannot be had.
+    pub async fn start(
+        config: EngineConfig,
+        runtime: &Runtime,
+        client: ClientConfig,
+        factory: Arc<dyn HandlerFactory>,
+    ) -> Result<(Self, Handle), EngineError> {
+        check(&config)?;
+        let io = executor(runtime, "onrush-io")?;
+        let control = executor(runtime, "onrush-control")?;
+        let cluster = connect(&config, runtime, client, io.clone(), control.clone()).await?;
+        let metrics = Arc::new(Metrics::new(config.lanes.get()));
+        let crew = Crew {
+            inbox: Arc::new(Inbox::new(Wake::new())),
+            lanes: (0..config.lanes.get()).map(|_| Arc::new(Inbox::new(Wake::new()))).collect(),
+            posts: (0..workers(config.mode))
+                .map(|_| Arc::new(Post::new(Inbox::new(Wake::new()))))
+                .collect(),
+        };
+        let threads = Threads {
+            config: &config,
+            runtime,
+            control: &control,
+            crew: &crew,
+            producer: &cluster.producer,
+        };
+        threads.start_lanes(&metrics, factory.as_ref())?;
+        threads.start_workers(factory.as_ref())?;
+        let driver = Control::new(
+            config,
+            cluster,
+            crew,
+            Arc::clone(&metrics),
+            runtime.clock,
+            control.clone(),
+        );
+        let (shutdown, told) = watch::channel(false);
+        let (tell, ended) = oneshot::channel();
+        let task = control.spawn(async move {
+            let end = driver.run(told).await;
+            // Nobody waits for an engine whose `run` was dropped.
+            let _ = tell.send(end);
+        });
+        let handle = Handle { metrics: Arc::clone(&metrics), shutdown: Arc::new(shutdown) };
+        Ok((Self { metrics, ended, control: task, _executors: [io, control] }, handle))
+    }
+
+    /// Waits for the end of the engine.
+    ///
+    /// # Errors
+    /// It ended before it was told to.
+    pub async fn run(self) -> Result<Summary, EngineError> {
+        let Ok(Ended { stopped, failed }) = self.ended.await else {
+            self.control.join().await;
+            return Err(EngineError::Panicked { thread: "onrush-control".to_owned() });
+        };
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Summary { total: self.metrics.snapshot().total, stopped }),
+        }
+    }
+}
+
+fn check(config: &EngineConfig) -> Result<(), EngineError> {
+    let problem = if config.group.is_empty() {
+        "the group needs a name".to_owned()
+    } else if config.topics.is_empty() {
+        "name at least one topic".to_owned()
+    } else if config.byte_budget < BYTE_BUDGET_MIN {
+        format!(
+            "a byte budget of {} is too small; {BYTE_BUDGET_MIN} is the least",
+            config.byte_budget
+        )
+    } else if config.commit_interval.is_zero() {
+        "the commit interval must be above zero".to_owned()
+    } else if config.drain_deadline * 2 > config.rebalance_timeout {
+        "the rebalance timeout must be at least twice the drain deadline, or the group gives partitions away undrained".to_owned()
+    } else if workers(config.mode) > CONCURRENCY_MAX {
+        format!("a concurrency above {CONCURRENCY_MAX} threads does not pay")
+    } else {
+        return Ok(());
+    };
+    Err(EngineError::Config(problem))
+}
+
+fn workers(mode: Mode) -> usize {
+    match mode {
+        Mode::Each => 0,
+        Mode::EachBlocking { concurrency } => concurrency.get(),
+    }
+}
+
+fn executor(runtime: &Runtime, name: &str) -> Result<Executor, EngineError> {
+    runtime.spawn.executor(name, 1).map_err(|error| thread_error(name, &error))
+}
+
+fn thread_error(name: &str, error: &std::io::Error) -> EngineError {
+    EngineError::Thread { name: name.to_owned(), reason: error.to_string() }
+}
+
+async fn connect(
+    config: &EngineConfig,
+    runtime: &Runtime,
+    client: ClientConfig,
+    io: Executor,
+    control: Executor,
+) -> Result<Cluster, EngineError> {
+    let failed = |doing| move |source| EngineError::Client { doing, source };
+    let client = Client::connect(client, runtime, io).await.map_err(failed("connecting"))?;
+    let producer = Producer::start(&client, config.producer.clone())
+        .await
+        .map_err(failed("starting the producer"))?;
+    let defaults = FetchConfig::default();
+    let fetch = FetchConfig {
+        budget: config.byte_budget,
+        max_fetch_bytes: defaults.max_fetch_bytes.min(config.byte_budget / 4),
+        ..defaults
+    };
+    let fetcher = Fetcher::start(&client, fetch);
+    let group = GroupConfig {
+        rebalance_timeout: config.rebalance_timeout,
+        instance_id: config.instance.clone(),
+        ..GroupConfig::new(&*config.group, config.topics.iter().cloned())
+    };
+    let (member, events) =
+        Member::join(&client, control, group).await.map_err(failed("joining the group"))?;
+    Ok(Cluster { client, fetcher, producer, member: Arc::new(member), events })
+}
+
+/// Starts lanes and workers.
+struct Threads<'a> {
+    config: &'a EngineConfig,
+    runtime: &'a Runtime,
+    control: &'a Executor,
+    crew: &'a Crew,
+    producer: &'a Producer,
+}
+
+impl Threads<'_> {
+    fn start_lanes(
+        &self,
+        metrics: &Metrics,
+        factory: &dyn HandlerFactory,
+    ) -> Result<(), EngineError> {
+        let lanes = self.config.lanes.get();
+        let saboteur = Saboteur::new(self.config.sabotage);
+        for (number, inbox) in self.crew.lanes.iter().enumerate() {
+            let config = LaneConfig {
+                number,
+                order: self.config.order,
+                slots: self.config.slots.get(),
+                in_flight: (self.config.in_flight / lanes as u64).max(1),
+                open_bytes: self.config.byte_budget / 2 / lanes,
+                dead_letter_topic: self.config.dead_letter_topic.as_deref().map(Into::into),
+            };
+            let runner = match self.config.mode {
+                Mode::Each => Runner::Inline(factory.make(Place::Lane(number))),
+                Mode::EachBlocking { .. } => Runner::Workers(self.crew.posts.clone()),
+            };
+            let emitter = self.emitter(Arc::new(LaneAcks(Arc::clone(inbox))), inbox.wake());
+            let control = Arc::clone(&self.crew.inbox);
+            let mut lane = Lane::new(
+                config,
+                Arc::clone(inbox),
+                control,
+                runner,
+                emitter,
+                metrics.lane(number),
+            );
+            lane.sabotage(saboteur.clone());
+            self.start(format!("onrush-lane-{number}"), inbox.wake(), Box::new(lane))?;
+        }
+        Ok(())
+    }
+
+    fn start_workers(&self, factory: &dyn HandlerFactory) -> Result<(), EngineError> {
+        for (number, post) in self.crew.posts.iter().enumerate() {
+            let emitter = self.emitter(Arc::new(WorkerAcks(Arc::clone(post))), post.inbox.wake());
+            let (lanes, control) = (self.crew.lanes.clone(), Arc::clone(&self.crew.inbox));
+            let (handler, clock) = (factory.make(Place::Worker(number)), self.runtime.clock);
+            let worker =
+                Worker::new(number, Arc::clone(post), lanes, control, clock, handler, emitter);
+            self.start(format!("onrush-worker-{number}"), post.inbox.wake(), Box::new(worker))?;
+        }
+        Ok(())
+    }
+
+    fn emitter(&self, acks: Arc<dyn onrush_kafka::AckSink>, room: &Wake) -> Emitter {
+        let mut appender = self.producer.appender(acks);
+        appender.wake_on_room(room.clone());
+        Emitter::new(Box::new(AppenderOutlet::new(appender)))
+    }
+
+    fn start(&self, name: String, wake: &Wake, work: Box<dyn Work>) -> Result<(), EngineError> {
+        let thread = self.runtime.spawn.work(name.clone(), wake.clone(), work);
+        let handle = thread.map_err(|error| thread_error(&name, &error))?;
+        let inbox = Arc::clone(&self.crew.inbox);
+        self.control.spawn(async move {
+            let well = handle.join().await;
+            inbox.push(ControlInput::Ended(name, well));
+        });
+        Ok(())
+    }
+}
