@@ -4,6 +4,8 @@
 //! parked; a driver waits for the wake-up or the deadline and then calls [`Core::resume`]. Everything that the core touches
 //! outside itself is the disk and chance, and time is an argument, so it runs the same in the simulation.
 
+use std::time::Duration;
+
 use onrush_runtime::{Instant, Random, Runtime};
 use onrush_wire::message::{Request, decode_request, encode_response};
 use onrush_wire::{ApiKey, KafkaString, RequestHeader, VersionRange, WireError};
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use crate::config::host_and_port;
 use crate::groups::{Group, Groups};
 use crate::log::LogLimits;
+use crate::members::{Members, Stored};
 use crate::offsets::Offsets;
 use crate::parked::{ConnectionId, Parked};
 use crate::requests::api_versions;
@@ -28,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) random: Random,
     pub(crate) topics: Topics,
     pub(crate) offsets: Offsets,
+    pub(crate) members: Members,
     pub(crate) groups: Groups,
     pub(crate) parked: Parked,
 }
@@ -72,14 +76,16 @@ impl Core {
         let offsets = Offsets::open(&runtime.disk, config.fsync, |place| {
             topics.log(&place.topic, place.partition).ok().map(crate::log::Log::end)
         })?;
+        let members = Members::open(&runtime.disk, config.fsync)?;
         let groups =
-            offsets.groups().map(|(id, epoch)| (id.clone(), Group::after(epoch))).collect();
+            restored_groups(runtime.clock.now(), config.session_timeout, &offsets, &members)?;
         Ok(Self {
             config,
             endpoint: (String::new(), 0),
             random: runtime.random.clone(),
             topics,
             offsets,
+            members,
             groups,
             parked: Parked::default(),
         })
@@ -182,11 +188,31 @@ impl Core {
         self.parked.take(connection);
     }
 
-    /// Forces everything to the disk.
-    pub(crate) fn sync(&self) -> std::io::Result<()> {
+    /// Forces everything to the disk and notes that nothing is missing.
+    pub(crate) fn close(&mut self) -> std::io::Result<()> {
         self.topics.sync()?;
-        self.offsets.sync()
+        self.offsets.sync()?;
+        self.members.end()
     }
+}
+
+fn restored_groups(
+    now: Instant,
+    session_timeout: Duration,
+    offsets: &Offsets,
+    members: &Members,
+) -> Result<Groups, BrokerError> {
+    let none = Stored::new();
+    let restored = offsets.groups().map(|(id, epoch)| {
+        let members = members.groups().get(id).unwrap_or(&none);
+        let group = Group::restored(now, session_timeout, epoch, members);
+        group.map(|group| (id.clone(), group)).map_err(|reason| BrokerError::Format {
+            path: crate::members::FILE.to_owned(),
+            position: 0,
+            reason: format!("group {id}: {reason}"),
+        })
+    });
+    restored.collect()
 }
 
 /// Decodes, handles and encodes.

@@ -15,12 +15,13 @@
 //! from an epoch before is refused. A member is out when it leaves, when it was silent for the session time-out, or when it
 //! did not release within its own rebalance time-out.
 //!
-//! Time-outs are looked at whenever the group is asked anything: nobody can see their effect earlier. Members are not
-//! stored. After a restart all of them are unknown, join anew and read the committed offsets again, so that none goes on
-//! above bytes that a crash lost; the group epoch is stored, so that epochs never repeat.
+//! Time-outs are looked at whenever the group is asked anything: nobody can see their effect earlier. The group is kept in
+//! memory and written by its keeper ([`members`](crate::members), and the group epoch in [`offsets`](crate::offsets), so that
+//! epochs never repeat); a group that is read back gives every member a whole session to report in.
 
 mod assignor;
 mod member;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use onrush_runtime::Instant;
 use onrush_wire::{ErrorCode, Uuid};
 
 use self::member::Member;
+use crate::members::Stored;
 
 /// A partition by topic id.
 pub(crate) type Partition = (Uuid, i32);
@@ -91,9 +93,29 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// A group without members whose next epoch is above `epoch`.
-    pub(crate) fn after(epoch: i32) -> Self {
-        Self { epoch, ..Self::default() }
+    /// A group as it was stored. Its topics are looked up at the next report, which moves the epoch.
+    pub(crate) fn restored(
+        now: Instant,
+        session_timeout: Duration,
+        epoch: i32,
+        members: &Stored,
+    ) -> Result<Self, String> {
+        let mut group = Self { epoch, target_epoch: epoch, ..Self::default() };
+        for (id, bytes) in members {
+            let (member, target) = stored::decode(now, session_timeout, bytes.clone())?;
+            group.members.insert(id.clone(), member);
+            group.target.insert(id.clone(), target);
+        }
+        Ok(group)
+    }
+
+    /// The members, to be stored.
+    pub(crate) fn stored(&self) -> Stored {
+        let none = Partitions::new();
+        let encoded = |(id, member): (&String, &Member)| {
+            (id.clone(), stored::encode(member, self.target.get(id).unwrap_or(&none)))
+        };
+        self.members.iter().map(encoded).collect()
     }
 
     /// The group epoch.

@@ -6,7 +6,7 @@
 //!
 //! Entries are appended in batches, one write and one sync each. On opening, the file is read from its start; at the first
 //! entry that is cut off or fails its checksum it is truncated, because nothing after that was ever acknowledged. When it
-//! has grown, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the old one's name.
+//! has grown to twice what it was after the last time, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the old one's name.
 
 use std::io;
 
@@ -18,8 +18,11 @@ use crate::{BrokerError, Fsync};
 
 const ENTRY_HEADER: usize = 8;
 
-/// Longest entry: far above what the broker writes.
-const MAX_ENTRY: usize = 1024 * 1024;
+/// Longest entry: what a member can make us write is limited by the longest request without records.
+const MAX_ENTRY: usize = 2 * onrush_wire::limits::MAX_REQUEST_MESSAGE;
+
+/// A shorter file is not rewritten.
+const REWRITE_FROM: u64 = 4 * 1024 * 1024;
 
 /// An open journal.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Journal {
     file: File,
     /// Bytes of whole entries. The file is longer only if a failed append could not be taken back yet.
     len: u64,
+    /// Length after the last rewrite.
+    rewritten: u64,
 }
 
 /// Entries to be appended together.
@@ -63,7 +68,7 @@ impl Journal {
         if !disk.exists(path) {
             let file = disk.create(path).map_err(BrokerError::storage("create", path))?;
             disk.sync_dir("").map_err(BrokerError::storage("sync the directory of", path))?;
-            return Ok(Self { disk: disk.clone(), path: path.to_owned(), file, len: 0 });
+            return Ok(Self::over(disk, path, file, 0));
         }
         let file = disk.open(path).map_err(BrokerError::storage("open", path))?;
         let found = file.len();
@@ -84,7 +89,12 @@ impl Journal {
             file.truncate(len).map_err(BrokerError::storage("truncate", path))?;
             file.sync().map_err(BrokerError::storage("sync", path))?;
         }
-        Ok(Self { disk: disk.clone(), path: path.to_owned(), file, len })
+        Ok(Self::over(disk, path, file, len))
+    }
+
+    fn over(disk: &Disk, path: &str, file: File, len: u64) -> Self {
+        let rewritten = len.max(REWRITE_FROM);
+        Self { disk: disk.clone(), path: path.to_owned(), file, len, rewritten }
     }
 
     /// Bytes of the file.
@@ -132,7 +142,19 @@ impl Journal {
         // From here on the path names the new file, whether or not the directory could be synced.
         self.file = file;
         self.len = len;
+        self.rewritten = len.max(REWRITE_FROM);
         self.disk.sync_dir("")
+    }
+
+    /// Replaces the content by what is current when it has grown to twice what it was.
+    pub(crate) fn rewrite_if_grown(&mut self, current: impl FnOnce() -> Entries) {
+        if self.len < self.rewritten.saturating_mul(2) {
+            return;
+        }
+        if let Err(error) = self.rewrite(current()) {
+            tracing::error!(path = self.path, %error, "cannot rewrite a journal; it grows on");
+            self.rewritten = self.len;
+        }
     }
 
     /// Forces everything to the disk.

@@ -5,11 +5,11 @@
 //!        -> core: header, version check, dispatch (requests/*); behind one lock
 //!        -> produce: header checks, offset patched in, the very bytes appended to log -> parked fetches counted down
 //!        -> fetch: a slice of log, or parked until enough has come
-//!        -> coordinator: groups (KIP-848, in memory) and offsets (in the journal `groups`)
+//!        -> coordinator: groups (KIP-848) and offsets, both in journals
 //! ```
 //!
-//! In the data directory: `lock`, the journals `catalogue` ([`topics`]) and `groups` ([`offsets`]), and per partition a
-//! directory `topic-N` of segment files ([`log`]). After a crash [`recovery`] cuts what was half written.
+//! In the data directory: `lock`, the journals `catalogue` ([`topics`]), `groups` ([`offsets`]) and `members` ([`members`]), and
+//! per partition a directory `topic-N` of segment files ([`log`]). After a crash [`recovery`] cuts what was half written.
 //!
 //! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one node.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod error;
 mod groups;
 mod journal;
 mod log;
+mod members;
 mod offsets;
 mod parked;
 mod producers;

@@ -8,8 +8,6 @@
 //! | 2 | epoch of a group; always synced, because epochs fence |
 //! | 3 | a topic is gone, and with it all that was committed for it |
 //!
-//! When the file has grown to twice what it was after the last rewrite, it is rewritten with what is current.
-//!
 //! Metadata may speak of records above the committed offset. If a crash cut the log below where it ended when the commit was
 //! made, other records will stand there: such a commit loses its metadata, and its offset is lowered to the end of the log,
 //! before anybody can read it.
@@ -30,9 +28,6 @@ const FILE: &str = "groups";
 const COMMIT: u8 = 1;
 const EPOCH: u8 = 2;
 const TOPIC_GONE: u8 = 3;
-
-/// A smaller file is not rewritten.
-const REWRITE_FROM: u64 = 4 * 1024 * 1024;
 
 /// Longest metadata of a commit, in bytes: Kafka's default.
 pub(crate) const MAX_METADATA: usize = 4_096;
@@ -56,8 +51,6 @@ pub(crate) struct Offsets {
     journal: Journal,
     current: Current,
     fsync: Fsync,
-    /// Length of the file after the last rewrite.
-    rewritten: u64,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +68,7 @@ impl Offsets {
     ) -> Result<Self, BrokerError> {
         let mut current = Current::default();
         let journal = Journal::open(disk, FILE, |entry| current.replay(entry))?;
-        let rewritten = journal.len().max(REWRITE_FROM);
-        let mut offsets = Self { journal, current, fsync, rewritten };
+        let mut offsets = Self { journal, current, fsync };
         offsets.correct(log_end).map_err(BrokerError::storage("write", FILE))?;
         Ok(offsets)
     }
@@ -116,7 +108,7 @@ impl Offsets {
         if !commits.is_empty() {
             self.current.offsets.entry(group.into()).or_default().extend(commits);
         }
-        self.rewrite_if_grown();
+        self.journal.rewrite_if_grown(|| self.current.entries());
         Ok(())
     }
 
@@ -129,7 +121,7 @@ impl Offsets {
         put_epoch(&mut entries, group, epoch);
         self.journal.append(entries, Fsync::Always)?;
         self.current.epochs.insert(group.clone(), epoch);
-        self.rewrite_if_grown();
+        self.journal.rewrite_if_grown(|| self.current.entries());
         Ok(())
     }
 
@@ -178,16 +170,6 @@ impl Offsets {
     /// Forces everything to the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.journal.sync()
-    }
-
-    fn rewrite_if_grown(&mut self) {
-        if self.journal.len() < self.rewritten.saturating_mul(2) {
-            return;
-        }
-        if let Err(error) = self.journal.rewrite(self.current.entries()) {
-            tracing::error!(path = FILE, %error, "cannot rewrite the journal of the groups; it grows on");
-        }
-        self.rewritten = self.journal.len().max(REWRITE_FROM);
     }
 }
 
@@ -306,13 +288,16 @@ mod tests {
 
     #[test]
     fn the_file_does_not_grow_without_end() {
+        const LONGEST: u64 = 9 * 1024 * 1024;
         let disk = Disk::memory();
         let mut offsets = open(&disk, 100);
         let long = Committed { metadata: "m".repeat(MAX_METADATA), ..committed(1, 100) };
-        for _ in 0..3 * REWRITE_FROM as usize / MAX_METADATA {
+        let mut written = 0;
+        while written < 3 * LONGEST {
             offsets.commit("g", vec![(place(), long.clone())]).expect("stored");
+            written += MAX_METADATA as u64;
         }
-        assert!(offsets.journal.len() < 2 * REWRITE_FROM);
+        assert!(offsets.journal.len() < LONGEST);
         assert_eq!(open(&disk, 100).get("g", &place()), Some(&long));
     }
 

@@ -106,7 +106,7 @@ impl Broker {
         // Nobody listens any more if the accepting task was killed from outside.
         let _ = self.stop.send(true);
         self.accepting.join().await;
-        let synced = self.shared.lock().core.sync();
+        let synced = self.shared.lock().core.close();
         synced.map_err(BrokerError::storage("sync", "the data directory"))
     }
 }

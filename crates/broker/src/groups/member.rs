@@ -23,9 +23,9 @@ pub(super) enum State {
 pub(super) struct Member {
     pub(super) instance: Option<String>,
     pub(super) epoch: i32,
-    previous_epoch: i32,
+    pub(super) previous_epoch: i32,
     pub(super) state: State,
-    rebalance_timeout: Duration,
+    pub(super) rebalance_timeout: Duration,
     pub(super) topics: BTreeSet<String>,
     pub(super) assigned: Partitions,
     /// What it was told to release and has not released yet.

@@ -256,8 +256,27 @@ fn a_topic_that_comes_later_is_assigned_at_the_next_report() {
 }
 
 #[test]
+fn a_group_that_is_read_back_goes_on_where_it_was() {
+    let mut scene = Scene::new(4);
+    scene.join("a");
+    scene.join("b");
+    // a is told to release, and the broker restarts before it did.
+    scene.beat("a");
+    let stored = scene.group.stored();
+    let epoch = scene.group.epoch();
+    scene.now += SESSION * 2;
+    scene.group = Group::restored(scene.now, SESSION, epoch, &stored).expect("readable");
+    assert_eq!(scene.group.stored(), stored);
+    assert_eq!(scene.beat("b").assignment, None, "a has not released yet");
+    scene.settle();
+    assert_eq!(scene.sizes(), [2, 2]);
+    scene.now += SESSION;
+    assert_eq!(scene.group.expire(scene.now).len(), 2);
+}
+
+#[test]
 fn epochs_go_on_above_those_of_the_life_before() {
     let mut scene = Scene::new(1);
-    scene.group = Group::after(41);
+    scene.group = Group::restored(scene.now, SESSION, 41, &Stored::new()).expect("readable");
     assert_eq!(scene.join("a").epoch, 42);
 }

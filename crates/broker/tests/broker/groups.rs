@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use onrush_broker::{Broker, BrokerConfig};
-use onrush_runtime::Disk;
+use onrush_broker::{BrokerConfig, Fsync};
+use onrush_runtime::{Disk, Random};
 use onrush_wire::message::{consumer_group_heartbeat, offset_commit, offset_fetch};
 use onrush_wire::{ErrorCode, Uuid};
 
@@ -234,23 +234,45 @@ async fn metadata_and_offsets_have_limits() {
 }
 
 #[tokio::test]
-async fn after_a_restart_offsets_are_there_members_join_anew_and_epochs_go_on() {
+async fn after_a_clean_restart_offsets_are_there_and_members_go_on() {
     let disk = Disk::memory();
     let broker = broker_on(&disk, BrokerConfig::default()).await;
     let mut client = Client::connect(broker.address()).await;
-    let topic = client.create_topic(TOPIC, 1).await;
+    let topic = client.create_topic(TOPIC, 2).await;
     ten_records(&mut client).await;
     let (epoch, owned) = beat(&mut client, "a", 0, &[], topic).await;
     assert_eq!(commit(&mut client, 9, "a", epoch, 4, "m").await, 0);
     broker.close().await.expect("closes");
 
-    let broker: Broker = broker_on(&disk, BrokerConfig::default()).await;
+    let broker = broker_on(&disk, BrokerConfig::default()).await;
     let mut client = Client::connect(broker.address()).await;
     assert_eq!(committed(&mut client, 9).await, (4, "m".to_owned()));
-    let unknown = ErrorCode::UNKNOWN_MEMBER_ID.0;
-    assert_eq!(client.ask(1, &report("a", epoch, &owned, topic)).await.error_code, unknown);
-    let (next, _) = beat(&mut client, "a", 0, &[], topic).await;
-    assert!(next > epoch);
+    assert_eq!(beat(&mut client, "b", 0, &[], topic).await.1, [0; 0], "a has all of it");
+    assert_eq!(beat(&mut client, "a", epoch, &owned, topic).await.1.len(), 1);
+}
+
+#[tokio::test]
+async fn after_a_crash_members_go_on_only_if_records_were_synced() {
+    for fsync in [Fsync::Always, Fsync::Never] {
+        let disk = Disk::memory();
+        let config = BrokerConfig { fsync, ..BrokerConfig::default() };
+        let broker = broker_on(&disk, config.clone()).await;
+        let mut client = Client::connect(broker.address()).await;
+        let topic = client.create_topic(TOPIC, 1).await;
+        let (epoch, owned) = beat(&mut client, "a", 0, &[], topic).await;
+        let Disk::Memory(memory) = &disk else { unreachable!("made above") };
+        memory.crash(&Random::seeded(1));
+
+        let broker = broker_on(&disk, config).await;
+        let mut client = Client::connect(broker.address()).await;
+        let told = client.ask(1, &report("a", epoch, &owned, topic)).await;
+        match fsync {
+            Fsync::Always => assert_eq!(told.error_code, 0),
+            Fsync::Never => assert_eq!(told.error_code, ErrorCode::UNKNOWN_MEMBER_ID.0),
+        }
+        let (next, _) = beat(&mut client, "a", 0, &[], topic).await;
+        assert!(next > epoch, "epochs never repeat");
+    }
 }
 
 #[tokio::test]

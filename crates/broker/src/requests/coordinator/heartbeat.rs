@@ -53,9 +53,11 @@ impl Core {
         let timeout = self.config.session_timeout;
         let group = self.groups.entry(group_id.clone()).or_default();
         let told = group.heartbeat(now, timeout, report, &self.topics);
-        // Also after a refusal: members may have expired. Nobody hears of an epoch that is not stored.
-        self.offsets.reach_epoch(&group_id, group.epoch()).map_err(|error| {
-            let reason = format!("the broker cannot store the epoch of the group: {error}");
+        // Also after a refusal: members may have expired. Nobody hears of what is not stored.
+        let stored = self.offsets.reach_epoch(&group_id, group.epoch());
+        let stored = stored.and_then(|()| self.members.store(&group_id, group.stored()));
+        stored.map_err(|error| {
+            let reason = format!("the broker cannot store the group: {error}");
             (ErrorCode::COORDINATOR_NOT_AVAILABLE, reason)
         })?;
         told
