@@ -443,4 +443,54 @@ mod tests {
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
+
+    /// Where the child of the next test writes; the child is this test binary, started again.
+    const CHILD_FOLDER: &str = "ONRUSH_TEST_JOURNAL_FOLDER";
+
+    /// Entries that the child writes at least.
+    const CHILD_ENTRIES: u64 = 100_000;
+
+    #[test]
+    fn entries_outlive_a_process_that_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "demo::journal::tests::child_appends_until_it_is_killed"])
+            .arg("--nocapture")
+            .env(CHILD_FOLDER, folder.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let output = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let ready =
+            std::io::BufRead::lines(output).any(|line| line.is_ok_and(|line| line == "ready"));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("ended");
+        assert!(ready, "the child ended early");
+        let entries = read(folder.path()).remove(0).entries;
+        let stood = entries.len() as u64;
+        assert!(stood >= CHILD_ENTRIES);
+        // The kill may fall between the count and the entry of the last call.
+        let written = if entries.last() == Some(&0) { stood - 1 } else { stood };
+        let expected = (0..written).map(|number| entry(number).bits());
+        assert!(entries[..written as usize].iter().copied().eq(expected));
+        let next = Journals::new(folder.path(), 10).expect("journals");
+        next.assignment(&holding(0, 2)).expect("journal");
+        assert_eq!(read(folder.path())[1].header.predecessor, Some((0, stood)));
+    }
+
+    /// Does nothing unless the test above starts it.
+    #[test]
+    fn child_appends_until_it_is_killed() {
+        let Some(folder) = std::env::var_os(CHILD_FOLDER) else {
+            return;
+        };
+        let journals = Journals::new(Path::new(&folder), MAX_ENTRIES).expect("journals");
+        let journal = journals.assignment(&holding(0, 1)).expect("journal");
+        for number in 0.. {
+            if number == CHILD_ENTRIES {
+                println!("\nready");
+            }
+            journal.append(entry(number)).expect("room");
+        }
+    }
 }
