@@ -312,7 +312,7 @@ impl Tries {
 
 fn metadata_request(topics: &[Arc<str>], version: i16) -> metadata::Request {
     let topic = |name: &Arc<str>| metadata::request::MetadataRequestTopic {
-        name: Some(kafka_string(&**name)),
+        name: Some(kafka_string(name)),
         ..metadata::request::MetadataRequestTopic::default()
     };
     let mut request = metadata::Request {

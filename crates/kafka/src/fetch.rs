@@ -87,10 +87,21 @@ pub trait FetchSink: Send + Sync + 'static {
     fn deliver(&self, event: FetchEvent);
 }
 
-/// Reads partitions. A cheap handle.
+/// Reads partitions. A cheap handle; the loops end with [`Fetcher::close`], or when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
     shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.closed.send_replace(true);
+    }
 }
 
 #[derive(Debug)]
@@ -125,7 +136,7 @@ impl Fetcher {
             closed: watch::Sender::new(false),
         });
         shared.spawn(route(Arc::clone(&shared)));
-        Self { shared }
+        Self { handle: Arc::new(Handle { shared }) }
     }
 
     /// Reads `partition` from `offset` on, in place of any earlier assignment of it.
@@ -136,23 +147,23 @@ impl Fetcher {
         offset: i64,
         sink: Arc<dyn FetchSink>,
     ) {
-        lock(&self.shared.state).slots.assign(partition, token, offset, sink);
-        self.shared.unplaced.notify_one();
+        lock(&self.handle.shared.state).slots.assign(partition, token, offset, sink);
+        self.handle.shared.unplaced.notify_one();
     }
 
     /// Stops reading; a slice that is being delivered may still come.
     pub fn unassign(&self, partition: &TopicPartition) {
-        lock(&self.shared.state).slots.unassign(partition);
+        lock(&self.handle.shared.state).slots.unassign(partition);
     }
 
     /// Stops asking for a partition. What was asked for still comes.
     pub fn pause(&self, partition: &TopicPartition) {
-        lock(&self.shared.state).slots.set_paused(partition, true);
+        lock(&self.handle.shared.state).slots.set_paused(partition, true);
     }
 
     /// Goes on where [`Fetcher::pause`] stopped.
     pub fn resume(&self, partition: &TopicPartition) {
-        let mut state = lock(&self.shared.state);
+        let mut state = lock(&self.handle.shared.state);
         if let Some(node) = state.slots.set_paused(partition, false) {
             state.wake(node);
         }
@@ -162,15 +173,15 @@ impl Fetcher {
     /// [`FetchConfig::max_batch_bytes`].
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.shared.credit.lent()
+        self.handle.shared.credit.lent()
     }
 
     /// Stops all loops; nothing is delivered afterwards.
     pub async fn close(self) {
-        self.shared.closed.send_replace(true);
+        self.handle.shared.closed.send_replace(true);
         loop {
             // The router may have started a loop while it was told.
-            let tasks = std::mem::take(&mut lock(&self.shared.state).tasks);
+            let tasks = std::mem::take(&mut lock(&self.handle.shared.state).tasks);
             if tasks.is_empty() {
                 return;
             }

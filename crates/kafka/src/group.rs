@@ -108,7 +108,7 @@ struct Orders {
 #[derive(Debug)]
 pub struct Member {
     shared: Arc<Shared>,
-    driver: Option<Task>,
+    driver: Mutex<Option<Task>>,
 }
 
 impl Member {
@@ -140,7 +140,7 @@ impl Member {
             identity: watch::Sender::new(Identity { epoch: 0, owned: Arc::default() }),
         });
         let driver = control.spawn(driver::run(Arc::clone(&shared), machine, events));
-        Ok((Self { shared, driver: Some(driver) }, receiver))
+        Ok((Self { shared, driver: Mutex::new(Some(driver)) }, receiver))
     }
 
     /// The epoch under which the coordinator knows the member; 0 before it joined.
@@ -247,9 +247,10 @@ impl Member {
     }
 
     /// Leaves the group and waits for the answer.
-    pub async fn leave(mut self) {
+    pub async fn leave(&self) {
         self.order_leave();
-        if let Some(driver) = self.driver.take() {
+        let driver = lock(&self.driver).take();
+        if let Some(driver) = driver {
             driver.join().await;
         }
     }

@@ -255,7 +255,7 @@ fn fetch_topic(
     version: i16,
 ) -> offset_fetch::request::OffsetFetchRequestTopics {
     let mut asked = offset_fetch::request::OffsetFetchRequestTopics {
-        name: kafka_string(&*topic.name),
+        name: kafka_string(&topic.name),
         partition_indexes: topic.items.clone(),
         ..offset_fetch::request::OffsetFetchRequestTopics::default()
     };
@@ -278,7 +278,7 @@ fn commit_request(
         ..offset_commit::request::OffsetCommitRequestPartition::default()
     };
     let topic = |topic: &Topic<&Commit>| offset_commit::request::OffsetCommitRequestTopic {
-        name: kafka_string(&*topic.name),
+        name: kafka_string(&topic.name),
         topic_id: topic.wire_id(),
         partitions: topic.items.iter().map(partition).collect(),
         ..offset_commit::request::OffsetCommitRequestTopic::default()

@@ -16,6 +16,7 @@ mod sender;
 mod sequence;
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -171,10 +172,31 @@ pub trait AckSink: Send + Sync + 'static {
     fn acked(&self, result: Acked);
 }
 
-/// Sends batches. A cheap handle.
+/// Sends batches. A cheap handle. The sender ends with [`Producer::close`], or when the last handle and the last appender
+/// are dropped; what is not done then is told to be so.
 #[derive(Debug, Clone)]
 pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+/// What producers and appenders share; the tasks have only what is in it.
+#[derive(Debug)]
+struct Handle {
     shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.closed.send_replace(true);
+    }
+}
+
+impl Deref for Handle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 #[derive(Debug)]
@@ -218,29 +240,29 @@ impl Producer {
         });
         let task = client.io().spawn(sender::run(Arc::clone(&shared), sequencer));
         *lock(&shared.sender) = Some(task);
-        Ok(Self { shared })
+        Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
     /// An appender for one thread; `ack` hears of its batches.
     #[must_use]
     pub fn appender(&self, ack: Arc<dyn AckSink>) -> Appender {
-        Appender::new(Arc::clone(&self.shared), ack)
+        Appender::new(Arc::clone(&self.handle), ack)
     }
 
     /// Bytes of batches, open or on their way; never above the limit.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.shared.memory.used()
+        self.handle.memory.used()
     }
 
     /// Waits until all batches that were handed over are done. Appenders hand over their open ones with
     /// [`Appender::flush`].
     pub async fn flush(&self) {
         loop {
-            let settled = self.shared.settled.notified();
+            let settled = self.handle.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            if self.shared.outstanding.load(Ordering::Acquire) == 0 {
+            if self.handle.outstanding.load(Ordering::Acquire) == 0 {
                 return;
             }
             settled.await;
@@ -250,8 +272,8 @@ impl Producer {
     /// Flushes and ends the sender. Batches handed over later are answered with [`ProduceError::Closed`].
     pub async fn close(self) {
         self.flush().await;
-        self.shared.closed.send_replace(true);
-        let task = lock(&self.shared.sender).take();
+        self.handle.closed.send_replace(true);
+        let task = lock(&self.handle.sender).take();
         if let Some(task) = task {
             task.join().await;
         }

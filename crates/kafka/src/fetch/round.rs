@@ -298,7 +298,7 @@ fn fetch_topic(planned: &PlannedTopic, max_bytes: usize) -> FetchTopic {
         ..FetchPartition::consumer(planned.index, planned.offset, to_i32(max_bytes))
     };
     FetchTopic {
-        name: kafka_string(&*planned.name),
+        name: kafka_string(&planned.name),
         topic_id: planned.id,
         partitions: planned.partitions.iter().map(partition).collect(),
     }

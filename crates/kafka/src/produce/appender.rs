@@ -11,7 +11,7 @@ use onrush_runtime::{Instant, Wake};
 
 use super::batch::Batch;
 use super::memory::Reservation;
-use super::{AckSink, Acked, ProduceError, Shared};
+use super::{AckSink, Acked, Handle, ProduceError};
 use crate::partition::TopicPartition;
 
 /// Producer fields of a batch that the sender has not numbered yet.
@@ -57,7 +57,7 @@ pub enum AppendError {
 
 /// Appends records. For one thread at a time.
 pub struct Appender {
-    shared: Arc<Shared>,
+    shared: Arc<Handle>,
     ack: Arc<dyn AckSink>,
     room: Option<Wake>,
     topics: Vec<Topic>,
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Appender {
 }
 
 impl Appender {
-    pub(super) fn new(shared: Arc<Shared>, ack: Arc<dyn AckSink>) -> Self {
+    pub(super) fn new(shared: Arc<Handle>, ack: Arc<dyn AckSink>) -> Self {
         Self {
             shared,
             ack,
@@ -198,6 +198,10 @@ impl Appender {
 
     /// Hands over all open batches.
     pub fn flush(&mut self, _now: Instant) {
+        self.hand_over_all();
+    }
+
+    fn hand_over_all(&mut self) {
         for topic in 0..self.topics.len() {
             for slot in 0..self.topics.get(topic).map_or(0, |topic| topic.slots.len()) {
                 self.hand_over(topic, slot);
@@ -273,7 +277,7 @@ impl Appender {
     ) -> Result<(), AppendError> {
         let Some(reservation) = self.shared.memory.reserve(bytes, self.room.as_ref()) else {
             // Memory of open batches comes back only when they are sent.
-            self.flush(now);
+            self.hand_over_all();
             return Err(AppendError::Full);
         };
         let id = self.next_batch;
@@ -325,6 +329,13 @@ impl Appender {
         if index == topic.sticky {
             topic.move_on(self.shared.client.random());
         }
+    }
+}
+
+/// No record vanishes unheard: what is open is handed over, and its sink told.
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.hand_over_all();
     }
 }
 

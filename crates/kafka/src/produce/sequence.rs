@@ -455,7 +455,9 @@ impl Track {
         self.held = true;
         self.renumber = true;
         let partition = entry.batch.partition.clone();
-        let error = if entry.unknown {
+        // A broker that does not know itself what went wrong, or that knows more errors than we do.
+        let vague = code == ErrorCode::UNKNOWN_SERVER_ERROR || code.name().is_none();
+        let error = if entry.unknown || vague {
             ProduceError::MayHaveBeenWritten { partition, reason: code.to_string() }
         } else {
             ProduceError::Refused { partition, code, message }

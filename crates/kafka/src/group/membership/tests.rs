@@ -73,9 +73,11 @@ fn told(actions: &[Action]) -> Vec<&GroupEvent> {
 
 /// The heartbeat among the actions.
 fn sent(actions: &[Action]) -> &Request {
-    let heartbeat =
-        |action| if let &Action::Heartbeat(ref request) = action { Some(&**request) } else { None };
-    actions.iter().find_map(heartbeat).expect("a heartbeat")
+    let mut heartbeats = actions.iter().filter_map(|action| match action {
+        Action::Heartbeat(request) => Some(&**request),
+        _ => None,
+    });
+    heartbeats.next().expect("a heartbeat")
 }
 
 fn reported(request: &Request) -> Option<Vec<i32>> {
