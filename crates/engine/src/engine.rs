@@ -45,6 +45,11 @@ impl Handle {
         self.shutdown.send_replace(true);
     }
 
+    /// Whether both belong to one engine.
+    pub fn is_same(&self, other: &Handle) -> bool {
+        Arc::ptr_eq(&self.metrics, &other.metrics)
+    }
+
     /// How the engine stands.
     pub fn snapshot(&self) -> Snapshot {
         self.metrics.snapshot()
@@ -69,7 +74,7 @@ impl Engine {
         config: EngineConfig,
         runtime: &Runtime,
         client: ClientConfig,
-        factory: Arc<dyn HandlerFactory>,
+        factory: impl HandlerFactory,
     ) -> Result<(Self, Handle), EngineError> {
         check(&config)?;
         let io = executor(runtime, "onrush-io")?;
@@ -90,8 +95,8 @@ impl Engine {
             crew: &crew,
             producer: &cluster.producer,
         };
-        threads.start_lanes(&metrics, factory.as_ref())?;
-        threads.start_workers(factory.as_ref())?;
+        threads.start_lanes(&metrics, &factory)?;
+        threads.start_workers(&factory)?;
         let driver = Control::new(
             config,
             cluster,
@@ -216,6 +221,7 @@ impl Threads<'_> {
                 order: self.config.order,
                 slots: self.config.slots.get(),
                 in_flight: (self.config.in_flight / lanes as u64).max(1),
+                clock: self.runtime.clock,
                 open_bytes: self.config.byte_budget / 2 / lanes,
                 dead_letter_topic: self.config.dead_letter_topic.as_deref().map(Into::into),
             };

@@ -126,6 +126,12 @@ where
     }
 }
 
+impl HandlerFactory for Box<dyn HandlerFactory> {
+    fn make(&self, place: Place) -> Box<dyn Handler> {
+        (**self).make(place)
+    }
+}
+
 /// What a handler may do besides returning.
 pub struct Context<'a> {
     emitter: &'a mut Emitter,

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use onrush_kafka::TopicPartition;
 use onrush_record::RecordError;
-use onrush_runtime::{Instant, Step, Work};
+use onrush_runtime::{Clock, Instant, Step, Work};
 
 use crate::admission::{Admitted, admit};
 use crate::assignment::Origin;
@@ -55,6 +55,8 @@ pub struct LaneConfig {
     pub slots: usize,
     /// Events that it may have in flight.
     pub in_flight: u64,
+    /// For the latency of batches.
+    pub clock: Clock,
     /// Bytes of decompressed batches that it may have alive when it opens another.
     pub open_bytes: usize,
     /// The configured dead-letter topic.
@@ -759,6 +761,10 @@ impl Lane {
                     Ok(batch) => {
                         self.cells.batches.add(1);
                         self.cells.bytes.add(batch.length() as u64);
+                        let age = self.config.clock.wall_millis() - batch.header().max_timestamp;
+                        self.cells
+                            .latency
+                            .store(u64::try_from(age).unwrap_or(0), Ordering::Relaxed);
                         Cursor {
                             batch: Arc::new(batch),
                             position: 0,

@@ -24,3 +24,14 @@ mod sabotage;
 pub mod slot;
 pub mod source;
 pub mod worker;
+
+pub use assignment::Assignment;
+#[doc(hidden)]
+pub use config::Sabotage;
+pub use config::{EngineConfig, Mode, Order, Start};
+pub use emit::EmitError;
+pub use engine::{Engine, Handle, Summary};
+pub use error::{EngineError, PartitionStopped, StopReason};
+pub use handler::{Context, Event, Handler, HandlerError, HandlerFactory, Place};
+pub use metrics::{Counts, PartitionState, Snapshot};
+pub use onrush_record::{Header, Headers};

@@ -58,6 +58,8 @@ pub struct LaneCells {
     pub left_running: Cell,
     /// Batches that were bad and fetched once more.
     pub refetched: Cell,
+    /// Milliseconds from the latest timestamp of the batch that was begun last to its beginning.
+    pub latency: AtomicU64,
 }
 
 /// Where a partition stands.
@@ -127,6 +129,7 @@ impl Metrics {
             let counts = Counts::of(lane);
             snapshot.total.add(&counts);
             snapshot.lanes.push(counts);
+            snapshot.latencies.push(lane.latency.load(Ordering::Relaxed));
         }
         let partitions = self.locked();
         snapshot.partitions = partitions
@@ -144,8 +147,17 @@ pub struct Snapshot {
     pub total: Counts,
     /// By lane.
     pub lanes: Vec<Counts>,
+    /// By lane, the latency of the batch that was begun last.
+    pub latencies: Vec<u64>,
     /// The partitions held.
     pub partitions: Vec<PartitionState>,
+}
+
+impl Snapshot {
+    /// Milliseconds from an event's timestamp to its handler, of the batch that each lane began last; the worst.
+    pub fn latency_millis(&self) -> u64 {
+        self.latencies.iter().copied().max().unwrap_or(0)
+    }
 }
 
 /// The counts of [`LaneCells`].
@@ -180,7 +192,8 @@ impl Counts {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds those of another lane or engine.
+    pub fn add(&mut self, other: &Self) {
         self.done += other.done;
         self.dead_lettered += other.dead_lettered;
         self.failed += other.failed;
