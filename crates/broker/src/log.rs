@@ -128,7 +128,6 @@ impl Log {
         let size = batch.len();
         self.make_room(size as u64)?;
         if let Err(error) = self.active.append(batch, self.limits.fsync) {
-            tracing::error!(path = self.active.path, %error, "cannot append to a log");
             // If this fails too, the next append tries again before it writes.
             let _ = self.active.take_back();
             return Err(error);

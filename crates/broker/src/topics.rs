@@ -184,8 +184,11 @@ impl Topics {
         batch: Bytes,
     ) -> Result<Appended, ErrorCode> {
         let log = self.log_mut(place).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        // What went wrong was logged where it happened; a client can only come again.
-        let appended = log.append(header, batch).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
+        let appended = log.append(header, batch).map_err(|error| {
+            let Place { topic, partition } = place;
+            tracing::error!(%topic, partition, %error, "cannot append to a log");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        })?;
         self.size += appended.bytes as u64;
         self.keep_below_cap();
         Ok(appended)

@@ -187,3 +187,58 @@ fn checked(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
     }
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::{BatchBuilder, Compression, Compressor};
+    use onrush_runtime::{Disk, Runtime};
+    use onrush_wire::produce::PartitionProduce;
+    use onrush_wire::{ApiKey, RequestHeader, Uuid};
+
+    use super::*;
+    use crate::BrokerConfig;
+    use crate::log::{Oversized, Slice};
+
+    fn batch() -> Bytes {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, None, Some(&[7; 1_000]), &[]).expect("fits");
+        builder.seal(-1, -1, -1, &mut Compressor::default()).expect("sealed").freeze()
+    }
+
+    /// Two batches for partition 0 and one for partition 1, as they come from the socket.
+    fn frame() -> Bytes {
+        let partition = |index| PartitionProduce { index, records: Some(batch()) };
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: 1,
+            timeout_ms: 0,
+            topics: vec![TopicProduce {
+                name: string("t"),
+                topic_id: Uuid::ZERO,
+                partitions: vec![partition(0), partition(1), partition(0)],
+            }],
+        };
+        let header = RequestHeader::new(ApiKey::PRODUCE, 9, 1).with_client_id(string("client"));
+        let segments = request.encode(&header).expect("encodes");
+        let mut frame = BytesMut::new();
+        segments.iter().for_each(|segment| frame.extend_from_slice(segment));
+        frame.freeze().slice(onrush_wire::frame::PREFIX..)
+    }
+
+    #[test]
+    fn a_batch_goes_from_the_socket_to_the_log_and_out_again_without_a_copy() {
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 2).expect("created");
+        let frame = frame();
+        let of_frame = frame.as_ptr_range();
+        core.handle(runtime.clock.now(), 1, frame).expect("answered");
+        for (partition, offset) in [(0, 0), (0, 1), (1, 0)] {
+            let log = core.topics.log("t", partition).expect("there");
+            let slice = log.read(offset, 1, Oversized::Allowed).expect("reads");
+            let Slice::Records(records) = slice else { panic!("out of range") };
+            assert!(of_frame.contains(&records.as_ptr()), "partition {partition} offset {offset}");
+            assert_eq!(BatchHeader::parse(&records).expect("a batch").base_offset, offset);
+        }
+    }
+}

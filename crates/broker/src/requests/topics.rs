@@ -57,6 +57,13 @@ impl Core {
             count => count,
         };
         let name = topic.name.as_str();
+        for config in &topic.configs {
+            tracing::warn!(
+                topic = name,
+                config = config.name.as_str(),
+                "topics have no settings here: ignored one"
+            );
+        }
         let created = if validate_only {
             self.topics.may_create(name, partitions).map(|()| Uuid::ZERO)
         } else {

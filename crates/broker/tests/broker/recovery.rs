@@ -1,7 +1,8 @@
 //! Restarts, crashes, and disks that refuse.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync};
+use onrush_record::header::set_base_offset;
 use onrush_runtime::disk::MemoryDisk;
 use onrush_runtime::{Disk, Executor, Random, Runtime};
 use onrush_wire::message::{list_offsets, offset_commit, offset_fetch};
@@ -69,9 +70,18 @@ async fn a_torn_tail_is_cut_and_written_over() {
     client.produce(batch(&["a", "b"])).await;
     broker.close().await.expect("closes");
     let torn = batch(&["lost"]);
-    for tail in
-        [torn.slice(..torn.len() - 1), Bytes::from(vec![0; 100]), Bytes::from(vec![0xff; 70])]
-    {
+    // The next batch by its offset, with a bit that flipped.
+    let mut flipped = BytesMut::from(&torn[..]);
+    set_base_offset(&mut flipped, 2);
+    if let Some(last) = flipped.last_mut() {
+        *last ^= 1;
+    }
+    for tail in [
+        flipped.freeze(),
+        torn.slice(..torn.len() - 1),
+        Bytes::from(vec![0; 100]),
+        Bytes::from(vec![0xff; 70]),
+    ] {
         let file = disk.open(SEGMENT).expect("opens");
         let good = file.len();
         file.append(tail).expect("appends");
