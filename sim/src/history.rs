@@ -3,7 +3,8 @@
 //! What must hold (the words are those of Jepsen's Kafka workload where it has one):
 //! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. With a broker that
 //!   syncs, every acknowledged event is in the final log;
-//! - *committed early*: no committed offset was ever seen above an offset without a finished call;
+//! - *committed early*: no committed offset was ever seen above an offset without a finished call (judged from the last
+//!   loss of log bytes on: before it, other records stood at the same offsets);
 //! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
 //! - *reordered*: within one assignment the calls of a key rise in offset;
 //! - *overlap*: within one assignment no two calls of a key run at once;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onrush_runtime::Instant;
+use onrush_runtime::{Instant, Trace};
 
 /// One start of a member; numbered over the run.
 pub(crate) type Life = u32;
@@ -73,7 +74,10 @@ pub(crate) struct Logged {
 
 /// What happened; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History(Arc<Mutex<Events>>);
+pub(crate) struct History {
+    events: Arc<Mutex<Events>>,
+    trace: Trace,
+}
 
 #[derive(Debug, Default)]
 struct Events {
@@ -82,12 +86,18 @@ struct Events {
     calls: Vec<Call>,
     deaths: BTreeMap<Life, Instant>,
     samples: Vec<Sample>,
-    assignments: u64,
+    assignments: BTreeSet<(Life, i32, i32)>,
+    last_cut: Option<Instant>,
 }
 
 impl History {
+    /// A history whose events are lines of `trace`, too.
+    pub(crate) fn traced(trace: Trace) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
     fn events(&self) -> MutexGuard<'_, Events> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An event is handed to the producer (perhaps again).
@@ -96,15 +106,30 @@ impl History {
     }
 
     pub(crate) fn acknowledged(&self, id: u64) {
+        self.trace.line(|| format!("acknowledged {id}"));
         self.events().acknowledged.insert(id);
     }
 
     pub(crate) fn called(&self, call: Call) {
+        let Call { life, partition, epoch, offset, payload, .. } = call;
+        let took = call.until.saturating_duration_since(call.at).as_millis();
+        self.trace
+            .line(|| format!("call {life} {partition}@{epoch} {offset} {payload:?} {took} ms"));
         self.events().calls.push(call);
     }
 
-    pub(crate) fn assigned(&self) {
-        self.events().assignments += 1;
+    pub(crate) fn assigned(&self, life: Life, partition: i32, epoch: i32) {
+        self.trace.line(|| format!("assigned {life} {partition}@{epoch}"));
+        self.events().assignments.insert((life, partition, epoch));
+    }
+
+    /// The log lost bytes: what was committed before may stand above records that came later.
+    pub(crate) fn log_was_cut(&self, at: Instant) {
+        self.events().last_cut = Some(at);
+    }
+
+    pub(crate) fn last_cut(&self) -> Option<Instant> {
+        self.events().last_cut
     }
 
     pub(crate) fn died(&self, life: Life, at: Instant) {
@@ -112,6 +137,8 @@ impl History {
     }
 
     pub(crate) fn sampled(&self, sample: Sample) {
+        let Sample { partition, committed, log_end, .. } = sample;
+        self.trace.line(|| format!("sample {partition} {committed} of {log_end}"));
         self.events().samples.push(sample);
     }
 
@@ -121,7 +148,8 @@ impl History {
 
     /// Assignments of a partition to a member beyond the first one of each partition.
     pub(crate) fn hand_overs(&self, partitions: i32) -> u64 {
-        self.events().assignments.saturating_sub(u64::from(partitions.unsigned_abs()))
+        let assignments = self.events().assignments.len() as u64;
+        assignments.saturating_sub(u64::from(partitions.unsigned_abs()))
     }
 
     /// Judges the run. `synced`: the broker promised that acknowledged events survive.
@@ -145,20 +173,32 @@ impl Events {
         for call in &self.calls {
             let died = self.deaths.get(&call.life);
             if died.is_none_or(|died| call.until <= *died) {
-                let first = finished.entry((call.partition, call.offset, call.payload.id)).or_insert(call.until);
+                let first = finished
+                    .entry((call.partition, call.offset, call.payload.id))
+                    .or_insert(call.until);
                 *first = call.until.min(*first);
             }
         }
         finished
     }
 
-    fn check_lost(&self, log: &[Logged], synced: bool, finished: &Finished, violations: &mut Vec<Violation>) {
+    fn check_lost(
+        &self,
+        log: &[Logged],
+        synced: bool,
+        finished: &Finished,
+        violations: &mut Vec<Violation>,
+    ) {
         let mut logged = BTreeSet::new();
         for record in log {
             logged.insert(record.payload.id);
             let place = (record.partition, record.offset, record.payload.id);
             if self.acknowledged.contains(&record.payload.id) && !finished.contains_key(&place) {
-                violations.push(Violation::Lost { partition: place.0, offset: place.1, id: place.2 });
+                violations.push(Violation::Lost {
+                    partition: place.0,
+                    offset: place.1,
+                    id: place.2,
+                });
             }
         }
         if synced {
@@ -172,7 +212,12 @@ impl Events {
             if sample.committed > sample.log_end {
                 violations.push(Violation::CommittedBeyondLog(*sample));
             }
-            let below = log.iter().filter(|r| r.partition == sample.partition && r.offset < sample.committed);
+            if self.last_cut.is_some_and(|cut| sample.at <= cut) {
+                continue;
+            }
+            let below = log
+                .iter()
+                .filter(|r| r.partition == sample.partition && r.offset < sample.committed);
             for record in below {
                 // Sent (again) after the sample: it may stand where a lost record stood.
                 if self.sent.get(&record.payload.id).is_none_or(|sent| *sent >= sample.at) {
@@ -180,7 +225,8 @@ impl Events {
                 }
                 let place = (record.partition, record.offset, record.payload.id);
                 if finished.get(&place).is_none_or(|at| *at > sample.at) {
-                    violations.push(Violation::CommittedEarly { sample: *sample, offset: record.offset });
+                    violations
+                        .push(Violation::CommittedEarly { sample: *sample, offset: record.offset });
                     break;
                 }
             }
@@ -191,7 +237,10 @@ impl Events {
         let mut last = BTreeMap::<(Life, i32, i32, u64), Call>::new();
         for call in &self.calls {
             let Some(key) = call.payload.key else { continue };
-            let Some(before) = last.insert((call.life, call.partition, call.epoch, key), *call) else { continue };
+            let Some(before) = last.insert((call.life, call.partition, call.epoch, key), *call)
+            else {
+                continue;
+            };
             if call.offset <= before.offset {
                 violations.push(Violation::Reordered { before, call: *call });
             } else if call.at < before.until {
@@ -218,9 +267,14 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost { partition, offset, id } => {
-                write!(f, "lost: event {id} at {partition}/{offset} was acknowledged and never finished")
+                write!(
+                    f,
+                    "lost: event {id} at {partition}/{offset} was acknowledged and never finished"
+                )
             }
-            Self::Vanished { id } => write!(f, "lost: event {id} was acknowledged and is not in the log"),
+            Self::Vanished { id } => {
+                write!(f, "lost: event {id} was acknowledged and is not in the log")
+            }
             Self::CommittedEarly { sample, offset } => write!(
                 f,
                 "committed early: {} was committed in partition {} before offset {offset} was finished",
@@ -295,7 +349,10 @@ mod tests {
         history.called(call(0, start, 10));
         let at = start + Duration::from_millis(5);
         history.sampled(Sample { at, partition: 0, committed: 1, log_end: 1 });
-        assert!(matches!(history.check(&[logged(0)], true)[..], [Violation::CommittedEarly { .. }]));
+        assert!(matches!(
+            history.check(&[logged(0)], true)[..],
+            [Violation::CommittedEarly { .. }]
+        ));
     }
 
     #[test]

@@ -64,7 +64,9 @@ enum Sabotage {
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let parsed = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
-    parsed.filter(|range: &Range<u64>| !range.is_empty()).ok_or_else(|| "expected A..B with A < B".to_owned())
+    parsed
+        .filter(|range: &Range<u64>| !range.is_empty())
+        .ok_or_else(|| "expected A..B with A < B".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -120,7 +122,10 @@ fn many(arguments: &Arguments, seeds: Range<u64>) -> bool {
     match arguments.sabotage {
         None => passed && failed == 0,
         Some(sabotage) => {
-            println!("sabotage {sabotage:?} caught in {failed} of {count} seeds, wanted {}", arguments.require_caught);
+            println!(
+                "sabotage {sabotage:?} caught in {failed} of {count} seeds, wanted {}",
+                arguments.require_caught
+            );
             failed >= arguments.require_caught
         }
     }
@@ -131,7 +136,11 @@ fn same_twice(arguments: &Arguments, seed: u64) -> bool {
     let differs = (0..first.trace.len().max(second.trace.len()))
         .find(|&line| first.trace.get(line) != second.trace.get(line));
     match differs {
-        None => println!("seed {seed} twice: {} trace lines equal, hash {:016x}", first.trace.len(), first.hash),
+        None => println!(
+            "seed {seed} twice: {} trace lines equal, hash {:016x}",
+            first.trace.len(),
+            first.hash
+        ),
         Some(line) => {
             println!("seed {seed} twice: traces differ at line {line}");
             println!("  {}", first.trace.get(line).map_or("(end)", String::as_str));

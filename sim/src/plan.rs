@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) synced: bool,
     /// 0 runs handlers inline on the lanes.
     pub(crate) concurrency: usize,
+    pub(crate) lanes: usize,
+    pub(crate) in_flight: u64,
     pub(crate) max_delay_millis: u64,
     pub(crate) faults: Vec<(Duration, Fault)>,
     pub(crate) sabotage: Option<Sabotage>,
@@ -66,7 +68,9 @@ impl Plan {
     pub(crate) fn draw(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let random = Random::seeded(seed);
         let mut faults = Vec::new();
-        let at = |random: &Random| Duration::from_millis(1_000 + random.below(FAULTY_TIME.as_millis() as u64));
+        let at = |random: &Random| {
+            Duration::from_millis(1_000 + random.below(FAULTY_TIME.as_millis() as u64))
+        };
         let pause = |random: &Random| Duration::from_millis(50 + random.below(3_000));
         let member = |random: &Random| random.below(MEMBERS as u64) as usize;
         for _ in 0..1 + random.below(3) {
@@ -95,6 +99,8 @@ impl Plan {
             keyless: random.below(4),
             synced: random.chance(1, 4),
             concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
+            lanes: 1 + random.below(2) as usize,
+            in_flight: 10 + random.below(500),
             max_delay_millis: random.below(8),
             faults,
             sabotage,

@@ -1,0 +1,396 @@
+//! One run: builds the hosts, plays the plan's faults, waits until everything has finished, and judges.
+//!
+//! A crash takes the host off the network (and, for the broker, fails its disk) *before* its tasks are dropped, so that
+//! no destructor says goodbye.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onrush_broker::{Broker, BrokerConfig, Fsync};
+use onrush_kafka::{
+    At, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetcher, TopicPartition,
+};
+use onrush_record::{Decompressor, batches, records};
+use onrush_runtime::disk::MemoryDisk;
+use onrush_runtime::net::{Faults as NetFaults, MemoryNet};
+use onrush_runtime::spawn::Process;
+use onrush_runtime::{Clock, Disk, Executor, Instant, Net, Runtime, Spawn, Trace};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::history::{History, Logged, Payload, Sample, Violation};
+use crate::member::Member;
+use crate::plan::{Fault, Host, MEMBERS, Plan};
+use crate::producer;
+
+pub(crate) const TOPIC: &str = "events";
+pub(crate) const GROUP: &str = "group";
+const BROKER: &str = "broker:9092";
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(400);
+/// After the last fault, everything must be committed within this time.
+const SETTLING: Duration = Duration::from_secs(300);
+const SESSION: Duration = Duration::from_secs(3);
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What went wrong on purpose.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) member_crashes: u64,
+    pub(crate) member_restarts: u64,
+    pub(crate) broker_restarts: u64,
+    pub(crate) lossy_restarts: u64,
+    pub(crate) cuts: u64,
+    pub(crate) hand_overs: u64,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.member_crashes += other.member_crashes;
+        self.member_restarts += other.member_restarts;
+        self.broker_restarts += other.broker_restarts;
+        self.lossy_restarts += other.lossy_restarts;
+        self.cuts += other.cuts;
+        self.hand_overs += other.hand_overs;
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} cuts",
+            self.member_crashes,
+            self.member_restarts,
+            self.hand_overs,
+            self.broker_restarts,
+            self.lossy_restarts,
+            self.cuts
+        )
+    }
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) faults: Faults,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) hash: u64,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Runs a plan in a thread of its own time.
+pub(crate) fn run(plan: &Plan, keep_lines: bool) -> Outcome {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    // Without sockets and signals a current-thread runtime needs nothing that the system could refuse.
+    runtime.expect("a tokio runtime in memory").block_on(async {
+        let trace = Trace::on(keep_lines);
+        let mut world = World::new(plan.clone(), trace.clone());
+        let violations = world.play().await;
+        trace.line(|| format!("end {violations:?}"));
+        Outcome { faults: world.faults, violations, hash: trace.summary().1, trace: trace.lines() }
+    })
+}
+
+struct World {
+    plan: Plan,
+    net: MemoryNet,
+    trace: Trace,
+    clock: Clock,
+    history: History,
+    faults: Faults,
+    disk: MemoryDisk,
+    broker: Option<Process>,
+    members: Vec<Option<Member>>,
+    lives: u32,
+}
+
+impl World {
+    fn new(plan: Plan, trace: Trace) -> Self {
+        let faults = NetFaults { max_delay_millis: plan.max_delay_millis, split_reads: true };
+        Self {
+            net: MemoryNet::new(plan.random.fork(), faults, trace.clone()),
+            clock: Clock::simulated(),
+            history: History::traced(trace.clone()),
+            faults: Faults::default(),
+            disk: MemoryDisk::traced(trace.clone()),
+            broker: None,
+            members: (0..MEMBERS).map(|_| None).collect(),
+            lives: 0,
+            trace,
+            plan,
+        }
+    }
+
+    fn process(&self, host: &str, disk: Disk) -> (Runtime, Process) {
+        let process = Process::new(self.plan.random.fork());
+        let runtime = Runtime {
+            net: Net::Memory(self.net.host(host)),
+            disk,
+            clock: self.clock,
+            random: self.plan.random.fork(),
+            spawn: Spawn::Process(process.clone()),
+        };
+        (runtime, process)
+    }
+
+    async fn play(&mut self) -> Vec<Violation> {
+        let start = Instant::now();
+        self.start_broker().await;
+        let client = self.observer().await;
+        if let Err(error) = client.create_topic(TOPIC, self.plan.partitions, 1).await {
+            return vec![Violation::Stuck { what: format!("the topic was not created: {error}") }];
+        }
+        let (runtime, process) = self.process(&Host::Producer.name(), Disk::memory());
+        let load = producer::Load::of(&self.plan);
+        let producing =
+            Executor::Process(process).spawn(producer::run(runtime, load, self.history.clone()));
+        let (_, observer) = self.process("observer", Disk::memory());
+        let sampling = Executor::Process(observer).spawn(sample(
+            client.clone(),
+            self.plan.partitions,
+            self.history.clone(),
+        ));
+        for member in 0..MEMBERS {
+            self.start_member(member);
+        }
+        for (at, fault) in self.plan.faults.clone() {
+            sleep_until(start + at).await;
+            self.inject(fault).await;
+        }
+        let mut violations = Vec::new();
+        if timeout(SETTLING, producing.join()).await.is_err() {
+            violations.push(Violation::Stuck { what: "the producer has not finished".to_owned() });
+        } else if timeout(SETTLING, self.settled(&client)).await.is_err() {
+            violations.push(Violation::Stuck { what: self.where_stuck(&client).await });
+        }
+        sampling.abort();
+        violations.extend(self.stop_members().await);
+        self.faults.hand_overs = self.history.hand_overs(self.plan.partitions);
+        match timeout(SETTLING, read_log(&client, self.plan.partitions)).await {
+            Ok(log) => violations.extend(self.history.check(&log, self.plan.synced)),
+            Err(_) => {
+                violations.push(Violation::Stuck { what: "the log cannot be read".to_owned() })
+            }
+        }
+        violations
+    }
+
+    async fn start_broker(&mut self) {
+        let (runtime, process) = self.process("broker", Disk::Memory(self.disk.clone()));
+        let config = BrokerConfig {
+            listen: BROKER.to_owned(),
+            fsync: if self.plan.synced { Fsync::Always } else { Fsync::Never },
+            segment_bytes: 16 * 1024,
+            session_timeout: SESSION,
+            heartbeat_interval: HEARTBEAT,
+            ..BrokerConfig::default()
+        };
+        let (opened, open) = tokio::sync::oneshot::channel();
+        let executor = Executor::Process(process.clone());
+        executor.spawn(async move {
+            let inner = Executor::Process(process_of(&runtime));
+            let broker = Broker::open(config, &runtime, inner).await;
+            let _ = opened.send(broker.as_ref().map(drop).map_err(ToString::to_string));
+            // Holds the broker until the process crashes.
+            std::future::pending::<()>().await;
+            drop(broker);
+        });
+        match open.await {
+            Ok(Ok(())) => {}
+            other => panic!("seed {}: the broker did not open: {other:?}", self.plan.seed),
+        }
+        self.broker = Some(process);
+    }
+
+    /// A client on a host of its own, which nothing happens to.
+    async fn observer(&self) -> Client {
+        let (runtime, process) = self.process("observer", Disk::memory());
+        let client =
+            Client::connect(ClientConfig::new([BROKER]), &runtime, Executor::Process(process))
+                .await;
+        client.unwrap_or_else(|error| {
+            panic!("seed {}: the observer cannot connect: {error}", self.plan.seed)
+        })
+    }
+
+    fn start_member(&mut self, member: usize) {
+        let (runtime, process) = self.process(&Host::Member(member).name(), Disk::memory());
+        self.lives += 1;
+        let client = ClientConfig::new([BROKER]);
+        let life = self.lives;
+        self.members[member] =
+            Some(Member::start(runtime, process, client, life, &self.plan, &self.history));
+    }
+
+    async fn inject(&mut self, fault: Fault) {
+        self.trace.line(|| format!("fault {fault:?}"));
+        match fault {
+            Fault::CrashMember(member, pause) => {
+                self.faults.member_crashes += 1;
+                self.net.take_down(&Host::Member(member).name());
+                if let Some(member) = self.members[member].take() {
+                    member.crash(&self.history);
+                }
+                sleep(pause).await;
+                self.net.bring_up(&Host::Member(member).name());
+                self.start_member(member);
+            }
+            Fault::RestartMember(member) => {
+                self.faults.member_restarts += 1;
+                if let Some(running) = self.members[member].take() {
+                    // Its failure shows when the run is judged: what it should have committed is not.
+                    let _ = timeout(SETTLING, running.stop()).await;
+                }
+                self.start_member(member);
+            }
+            Fault::CrashBroker(pause) => {
+                self.faults.broker_restarts += 1;
+                self.net.take_down("broker");
+                let lost = self.disk.crash(&self.plan.random);
+                self.faults.lossy_restarts += u64::from(lost > 0);
+                if let Some(process) = self.broker.take() {
+                    process.crash();
+                }
+                if lost > 0 {
+                    self.history.log_was_cut(Instant::now());
+                }
+                sleep(pause).await;
+                self.net.bring_up("broker");
+                self.start_broker().await;
+            }
+            Fault::Cut(host) => {
+                self.faults.cuts += 1;
+                self.net.cut(&host.name());
+            }
+        }
+    }
+
+    /// Returns when every partition's committed offset is the end of its log.
+    async fn settled(&self, client: &Client) {
+        loop {
+            if let Some(samples) = read_sample(client, self.plan.partitions).await
+                && samples.iter().all(|sample| sample.committed == sample.log_end)
+            {
+                return;
+            }
+            sleep(SAMPLE_INTERVAL).await;
+        }
+    }
+
+    async fn where_stuck(&self, client: &Client) -> String {
+        let samples = read_sample(client, self.plan.partitions).await.unwrap_or_default();
+        let behind = samples.iter().filter(|sample| sample.committed != sample.log_end);
+        let behind: Vec<String> = behind
+            .map(|s| format!("partition {} at {} of {}", s.partition, s.committed, s.log_end))
+            .collect();
+        let acknowledged = self.history.acknowledged_count();
+        format!(
+            "{acknowledged} acknowledged, {}",
+            if behind.is_empty() { "nothing to be seen".into() } else { behind.join(", ") }
+        )
+    }
+
+    async fn stop_members(&mut self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (member, running) in self.members.iter_mut().enumerate() {
+            let Some(running) = running.take() else { continue };
+            match timeout(SETTLING, running.stop()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => violations.push(Violation::MemberFailed { member, error }),
+                Err(_) => violations
+                    .push(Violation::Stuck { what: format!("member {member} does not stop") }),
+            }
+        }
+        violations
+    }
+}
+
+fn process_of(runtime: &Runtime) -> Process {
+    match &runtime.spawn {
+        Spawn::Process(process) => process.clone(),
+        Spawn::Threads => unreachable!("a simulated host has a simulated process"),
+    }
+}
+
+fn partitions(count: i32) -> Vec<TopicPartition> {
+    (0..count).map(|partition| TopicPartition::new(TOPIC, partition)).collect()
+}
+
+async fn sample(client: Client, count: i32, history: History) {
+    loop {
+        let before = history.last_cut();
+        if let Some(samples) = read_sample(&client, count).await
+            // Commits of before and log ends of after a cut do not belong together.
+            && before == history.last_cut()
+        {
+            samples.into_iter().for_each(|sample| history.sampled(sample));
+        }
+        sleep(SAMPLE_INTERVAL).await;
+    }
+}
+
+/// Committed offsets, then log ends; none when the broker could not be asked. The commits are taken at the time before
+/// they were asked for.
+async fn read_sample(client: &Client, count: i32) -> Option<Vec<Sample>> {
+    let partitions = partitions(count);
+    let committed = client.fetch_offsets(GROUP, &partitions).await.ok()?;
+    let at = Instant::now();
+    let ends = client.list_offsets(&partitions, At::Latest).await.ok()?;
+    let sample = |committed: onrush_kafka::Committed| {
+        let log_end = ends.get(&committed.partition)?.offset;
+        let partition = committed.partition.partition;
+        Some(Sample { at, partition, committed: committed.offset.max(0), log_end })
+    };
+    committed.into_iter().map(sample).collect()
+}
+
+struct Channel(mpsc::UnboundedSender<FetchEvent>);
+
+impl FetchSink for Channel {
+    fn deliver(&self, event: FetchEvent) {
+        // A reader that is gone has read enough.
+        let _ = self.0.send(event);
+    }
+}
+
+/// Reads every record that is in the log now.
+async fn read_log(client: &Client, count: i32) -> Vec<Logged> {
+    let partitions = partitions(count);
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let sink = Arc::new(Channel(sender));
+    let Ok(ends) = client.list_offsets(&partitions, At::Latest).await else { return Vec::new() };
+    let fetcher = Fetcher::start(client, FetchConfig::default());
+    let mut open: Vec<&TopicPartition> =
+        partitions.iter().filter(|p| ends.get(p).is_some_and(|e| e.offset > 0)).collect();
+    for partition in &open {
+        fetcher.assign((*partition).clone(), 0, 0, sink.clone());
+    }
+    let (mut log, mut decompressed) = (Vec::new(), Vec::new());
+    let mut decompressor = Decompressor::new(1 << 20);
+    while !open.is_empty() {
+        let Some(event) = events.recv().await else { break };
+        let FetchEvent::Records(fetched) = event else { break };
+        for raw in batches(&fetched.records).filter_map(Result::ok) {
+            decompressed.clear();
+            let Ok(decoded) = decompressor.payload(&raw, &mut decompressed) else { continue };
+            for record in
+                records(decoded.bytes(&raw, &decompressed), &raw.header).filter_map(Result::ok)
+            {
+                let Some(payload) = record.value.and_then(Payload::from_bytes) else { continue };
+                log.push(Logged {
+                    partition: fetched.partition.partition,
+                    offset: record.offset,
+                    payload,
+                });
+            }
+            let end = ends.get(&fetched.partition).map_or(0, |end| end.offset);
+            if raw.header.last_offset() + 1 >= end {
+                open.retain(|partition| **partition != fetched.partition);
+            }
+        }
+    }
+    fetcher.close().await;
+    log
+}
