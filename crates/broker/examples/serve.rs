@@ -1,5 +1,5 @@
-//! Serves until Ctrl-C: `cargo run -p onrush-broker --example serve -- 127.0.0.1:9092 [DIRECTORY]`. Without a directory the
-//! log is in memory, at most 1 GiB of it.
+//! Serves until Ctrl-C: `cargo run -p onrush-broker --example serve -- 127.0.0.1:9092 [DIRECTORY]`.
+//! Without a directory the log is in memory, at most 1 GiB of it.
 
 use onrush_broker::{Broker, BrokerConfig};
 use onrush_runtime::{Disk, Runtime};

@@ -10,12 +10,13 @@ pub enum Fsync {
     /// Before every acknowledgement: what was acknowledged survives a power cut.
     #[default]
     Always,
-    /// Left to the operating system: what was acknowledged survives the end of the process, not of the machine.
+    /// Left to the operating system: what was acknowledged survives the end of the process, not of
+    /// the machine.
     Never,
 }
 
-/// Largest record batch that is accepted, with its header: Kafka's `message.max.bytes` is 1 MiB by default, and its users
-/// raise it.
+/// Largest record batch that is accepted, with its header: Kafka's `message.max.bytes` is 1 MiB by
+/// default, and its users raise it.
 pub const MAX_BATCH: usize = 16 * 1024 * 1024;
 
 /// Smallest segment: below, files are made faster than they are of use.
@@ -27,7 +28,8 @@ pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;
 /// Most partitions of all topics together: each holds a file open.
 pub const MAX_PARTITIONS: usize = 10_000;
 
-/// Most bytes of records in one Fetch response, whatever is asked for: a response is held in memory until it is sent.
+/// Most bytes of records in one Fetch response, whatever is asked for: a response is held in memory
+/// until it is sent.
 pub const MAX_FETCH_BYTES: usize = 64 * 1024 * 1024;
 
 /// Longest time that a Fetch waits for bytes, whatever is asked for.
@@ -36,7 +38,8 @@ pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(300);
 /// Most connections at once.
 pub const MAX_CONNECTIONS: usize = 4_096;
 
-/// The settings of a broker. `BrokerConfig::default()` listens on a free port of the loopback interface.
+/// The settings of a broker. `BrokerConfig::default()` listens on a free port of the loopback
+/// interface.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// Address to listen on, `host:port`; port 0 takes a free one.
@@ -47,7 +50,8 @@ pub struct BrokerConfig {
     pub fsync: Fsync,
     /// A segment that reached this size is closed and a new one begun.
     pub segment_bytes: u64,
-    /// Most bytes of records kept over all partitions; beyond, the oldest segments are dropped. For the in-memory disk.
+    /// Most bytes of records kept over all partitions; beyond, the oldest segments are dropped. For
+    /// the in-memory disk.
     pub memory_cap: Option<u64>,
     /// The broker's id in the cluster of one.
     pub node_id: i32,

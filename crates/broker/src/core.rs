@@ -1,8 +1,9 @@
 //! The broker without sockets: a request in, an answer out.
 //!
-//! [`Core::handle`] takes one frame of one connection and returns the segments of the answer, or says that the fetch is
-//! parked; a driver waits for the wake-up or the deadline and then calls [`Core::resume`]. Everything that the core touches
-//! outside itself is the disk and chance, and time is an argument, so it runs the same in the simulation.
+//! [`Core::handle`] takes one frame of one connection and returns the segments of the answer, or
+//! says that the fetch is parked; a driver waits for the wake-up or the deadline and then calls
+//! [`Core::resume`]. Everything that the core touches outside itself is the disk and chance, and
+//! time is an argument, so it runs the same in the simulation.
 
 use std::time::Duration;
 
@@ -140,9 +141,7 @@ impl Core {
                 answer(envelope, body, |request| self.list_offsets(version, request))
             }
             ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
-            ApiKey::CREATE_TOPICS => {
-                answer(envelope, body, |request| self.create_topics(version, request))
-            }
+            ApiKey::CREATE_TOPICS => answer(envelope, body, |request| self.create_topics(request)),
             ApiKey::DELETE_TOPICS => {
                 answer(envelope, body, |request| self.delete_topics(version, request))
             }
@@ -227,7 +226,8 @@ fn answer<R: Request>(
     Ok(Outcome::Reply(vec![frame]))
 }
 
-/// Decodes a request without minding bytes behind its last field: brokers never did, and librdkafka sends some.
+/// Decodes a request without minding bytes behind its last field: brokers never did, and librdkafka
+/// sends some.
 pub(crate) fn tolerant<R>(
     body: Bytes,
     decode: impl Fn(Bytes) -> Result<R, WireError>,

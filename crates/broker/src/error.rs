@@ -42,7 +42,8 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file in the data directory that is not of this version's form although its checksum is right.
+    /// A file in the data directory that is not of this version's form although its checksum is
+    /// right.
     #[error("{path} at byte {position}: {reason}; was it written by a newer version of Onrush?")]
     Format {
         /// The file.

@@ -1,23 +1,27 @@
-//! Consumer groups of the KIP-848 protocol: the broker decides who owns what, members report by heartbeat.
+//! Consumer groups of the KIP-848 protocol: the broker decides who owns what, members report by
+//! heartbeat.
 //!
-//! A *group epoch* counts what members and topics changed; for each the *target assignment* is computed. Every member is
-//! then reconciled towards its target on its own:
+//! A *group epoch* counts what members and topics changed; for each the *target assignment* is
+//! computed. Every member is then reconciled towards its target on its own:
 //!
 //! ```text
-//!              target has less than it owns                its report shows that it released them
-//!   Stable ───────────────────────────────▶ Revoking ──────────────────────────────┐
-//!     ▲                                                                             ▼
-//!     └───── all of the target is free ───── Waiting ◀───── part of the target is still owned by another
+//!   Stable ──▶ Revoking   its target lacks some of what it owns: it is told to release that
+//!   Revoking ──▶ Waiting  its report shows the release, but part of its target is not free yet
+//!   Revoking ──▶ Stable   its report shows the release, and all of its target is free
+//!   Waiting ──▶ Stable    with each report it takes what became free, until it has its target
+//!   any ──▶ Revoking      the target changed again
 //! ```
 //!
-//! A partition is free when no member has it assigned or is still releasing it; only then it goes to its new owner. The
-//! member epoch moves to the group epoch when a member has nothing to release any more, and commits carry it, so what comes
-//! from an epoch before is refused. A member is out when it leaves, when it was silent for the session time-out, or when it
-//! did not release within its own rebalance time-out.
+//! A partition is free when no member has it assigned or is still releasing it; only then it goes
+//! to its new owner. The member epoch moves to the group epoch when a member has nothing to release
+//! any more, and commits carry it, so what comes from an epoch before is refused. A member is out
+//! when it leaves, when it was silent for the session time-out, or when it did not release within
+//! its own rebalance time-out.
 //!
-//! Time-outs are looked at whenever the group is asked anything: nobody can see their effect earlier. The group is kept in
-//! memory and written by its keeper ([`members`](crate::members), and the group epoch in [`offsets`](crate::offsets), so that
-//! epochs never repeat); a group that is read back gives every member a whole session to report in.
+//! Time-outs are looked at whenever the group is asked anything: nobody can see their effect
+//! earlier. The group is kept in memory and written by its keeper ([`members`](crate::members), and
+//! the group epoch in [`offsets`](crate::offsets), so that epochs never repeat); a group that is
+//! read back gives every member a whole session to report in.
 
 mod assignor;
 mod member;
@@ -93,7 +97,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// A group as it was stored. Its topics are looked up at the next report, which moves the epoch.
+    /// A group as it was stored. Its topics are looked up at the next report, which moves the
+    /// epoch.
     pub(crate) fn restored(
         now: Instant,
         session_timeout: Duration,

@@ -1,12 +1,15 @@
-//! A small append-only file of checksummed entries, for what the broker must remember besides records.
+//! A small append-only file of checksummed entries, for what the broker must remember besides
+//! records.
 //!
 //! ```text
 //! entry: length u32 | CRC-32C of the payload u32 | payload
 //! ```
 //!
-//! Entries are appended in batches, one write and one sync each. On opening, the file is read from its start; at the first
-//! entry that is cut off or fails its checksum it is truncated, because nothing after that was ever acknowledged. When it
-//! has grown to twice what it was after the last time, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the old one's name.
+//! Entries are appended in batches, one write and one sync each. On opening, the file is read from
+//! its start; at the first entry that is cut off or fails its checksum it is truncated, because
+//! nothing after that was ever acknowledged. When it has grown to twice what it was after the last
+//! time, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the
+//! old one's name.
 
 use std::io;
 
@@ -18,7 +21,8 @@ use crate::{BrokerError, Fsync};
 
 const ENTRY_HEADER: usize = 8;
 
-/// Longest entry: what a member can make us write is limited by the longest request without records.
+/// Longest entry: what a member can make us write is limited by the longest request without
+/// records.
 const MAX_ENTRY: usize = 2 * onrush_wire::limits::MAX_REQUEST_MESSAGE;
 
 /// A shorter file is not rewritten.
@@ -30,7 +34,8 @@ pub(crate) struct Journal {
     disk: Disk,
     path: String,
     file: File,
-    /// Bytes of whole entries. The file is longer only if a failed append could not be taken back yet.
+    /// Bytes of whole entries. The file is longer only if a failed append could not be taken back
+    /// yet.
     len: u64,
     /// Length after the last rewrite.
     rewritten: u64,
@@ -59,7 +64,8 @@ impl Entries {
 }
 
 impl Journal {
-    /// Opens or creates the journal at `path` and shows each entry to `replay`, which says what it cannot understand.
+    /// Opens or creates the journal at `path` and shows each entry to `replay`, which says what it
+    /// cannot understand.
     pub(crate) fn open(
         disk: &Disk,
         path: &str,

@@ -1,17 +1,21 @@
-//! A single-node Kafka to embed: it speaks Kafka's protocol on a socket and keeps Kafka's record batches on a disk.
+//! A single-node Kafka to embed: it speaks Kafka's protocol on a socket and keeps Kafka's record
+//! batches on a disk.
 //!
 //! ```text
 //! socket -> server: one task per connection, one request of it at a time
 //!        -> core: header, version check, dispatch (requests/*); behind one lock
-//!        -> produce: header checks, offset patched in, the very bytes appended to log -> parked fetches counted down
-//!        -> fetch: a slice of log, or parked until enough has come
+//!        -> produce: header checks, offset patched in, the very bytes appended to the log;
+//!                    parked fetches are counted down
+//!        -> fetch: a slice of the log, or parked until enough has come
 //!        -> coordinator: groups (KIP-848) and offsets, both in journals
 //! ```
 //!
-//! In the data directory: `lock`, the journals `catalogue` ([`topics`]), `groups` ([`offsets`]) and `members` ([`members`]), and
-//! per partition a directory `topic-N` of segment files ([`log`]). After a crash [`recovery`] cuts what was half written.
+//! In the data directory: `lock`, the journals `catalogue` (`topics.rs`), `groups` (`offsets.rs`)
+//! and `members` (`members.rs`), and per partition a directory `topic-N` of segment files
+//! (`log.rs`). After a crash `recovery.rs` cuts what was half written.
 //!
-//! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one node.
+//! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one
+//! node.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -1,13 +1,14 @@
 //! The log of one partition: record batches as they came from producers, in segment files.
 //!
-//! A segment file is named by the first offset in it and holds whole batches, nothing else; offsets are dense, so the next
-//! segment starts where this one ends. A batch gets its offset and leader epoch in its header before it is appended, which
-//! its checksum does not cover. What readers see ends at [`Log::end`], which moves only after the batch is in the file (and
-//! on the disk, when that is asked for).
+//! A segment file is named by the first offset in it and holds whole batches, nothing else; offsets
+//! are dense, so the next segment starts where this one ends. A batch gets its offset and leader
+//! epoch in its header before it is appended, which its checksum does not cover. What readers see
+//! ends at [`Log::end`], which moves only after the batch is in the file (and on the disk, when
+//! that is asked for).
 //!
-//! In memory a segment has a sparse index: at most one entry per [`INDEX_INTERVAL`] bytes. Opening a log reads all of it
-//! ([`recovery`]): the index and the producers' state come from there, and at the first batch that is cut
-//! off or fails its checksum the log ends.
+//! In memory a segment has a sparse index: at most one entry per [`INDEX_INTERVAL`] bytes. Opening
+//! a log reads all of it ([`recovery`]): the index and the producers' state come from there, and at
+//! the first batch that is cut off or fails its checksum the log ends.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +22,8 @@ use crate::producers::{Claim, Producers, Verdict};
 use crate::recovery::{self, Recovered};
 use crate::{BrokerError, Fsync};
 
-/// Bytes between two entries of a segment's index: what a read searches through at most, besides one batch.
+/// Bytes between two entries of a segment's index: what a read searches through at most, besides
+/// one batch.
 const INDEX_INTERVAL: u64 = 4 * 1024;
 
 /// The settings that logs share.
@@ -50,7 +52,8 @@ pub(crate) struct Segment {
     pub(crate) base: i64,
     path: String,
     file: File,
-    /// Bytes of whole batches. The file is longer only if a failed append could not be taken back yet.
+    /// Bytes of whole batches. The file is longer only if a failed append could not be taken back
+    /// yet.
     pub(crate) len: u64,
     index: Vec<IndexEntry>,
     pub(crate) max_timestamp: i64,
@@ -73,7 +76,8 @@ pub(crate) struct Appended {
 /// What a read found.
 #[derive(Debug)]
 pub(crate) enum Slice {
-    /// Whole batches, the first of which contains the offset asked for; empty at the end of the log.
+    /// Whole batches, the first of which contains the offset asked for; empty at the end of the
+    /// log.
     Records(Bytes),
     /// The offset is below the start or above the end.
     OutOfRange,
@@ -122,7 +126,8 @@ impl Log {
         claim(header).map_or(Ok(Verdict::Append), |claim| self.producers.check(claim))
     }
 
-    /// Appends one whole batch whose header names [`Log::end`] as its base offset. After an error the log is as before.
+    /// Appends one whole batch whose header names [`Log::end`] as its base offset. After an error
+    /// the log is as before.
     pub(crate) fn append(&mut self, header: &BatchHeader, batch: Bytes) -> io::Result<Appended> {
         debug_assert_eq!(header.base_offset, self.end);
         let size = batch.len();
@@ -140,8 +145,8 @@ impl Log {
         Ok(Appended { base_offset: header.base_offset, bytes: size })
     }
 
-    /// Batches from the one that contains `offset` on, up to `max` bytes. The first one is whole even if it is longer, when
-    /// `oversized_first` says so.
+    /// Batches from the one that contains `offset` on, up to `max` bytes. The first one is whole
+    /// even if it is longer, when `oversized_first` says so.
     pub(crate) fn read(
         &self,
         offset: i64,
@@ -167,7 +172,8 @@ impl Log {
         self.closed.iter().chain(std::iter::once(&self.active))
     }
 
-    /// Drops the oldest segment, whatever readers still want of it. The records after it stay; the end stays where it is.
+    /// Drops the oldest segment, whatever readers still want of it. The records after it stay; the
+    /// end stays where it is.
     pub(crate) fn drop_oldest(&mut self) -> io::Result<()> {
         if self.closed.is_empty() && self.active.len > 0 {
             self.roll()?;
@@ -200,7 +206,8 @@ impl Log {
 
     fn roll(&mut self) -> io::Result<()> {
         self.active.take_back()?;
-        // A hole in the middle would end the log there on the next opening, so this is not left to the policy.
+        // A hole in the middle would end the log there on the next opening, so this is not left to
+        // the policy.
         self.active.file.sync()?;
         let next = Segment::create(&self.disk, &self.dir, self.end)?;
         self.closed.push_back(std::mem::replace(&mut self.active, next));
@@ -208,7 +215,8 @@ impl Log {
     }
 }
 
-/// Whether the first batch of a read may exceed the limit, so that a batch longer than any limit can still be had.
+/// Whether the first batch of a read may exceed the limit, so that a batch longer than any limit
+/// can still be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Oversized {
     Allowed,

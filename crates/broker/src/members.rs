@@ -1,4 +1,5 @@
-//! The members of all groups on the disk, so that a restart of the broker does not make them start over.
+//! The members of all groups on the disk, so that a restart of the broker does not make them start
+//! over.
 //!
 //! The file `members` is a [`Journal`]; its entries begin with a kind:
 //!
@@ -9,10 +10,10 @@
 //! | 3 | the broker started, under this policy of syncing |
 //! | 4 | the broker ended cleanly |
 //!
-//! Members are written only when something about them changed, not per heartbeat, and always synced. What is found is used
-//! only if no acknowledged record can be missing: after a clean end, or when records were synced before they were
-//! acknowledged. Else a member might go on above bytes that a crash took; then all of them are unknown, join anew and read
-//! the committed offsets again.
+//! Members are written only when something about them changed, not per heartbeat, and always
+//! synced. What is found is used only if no acknowledged record can be missing: after a clean end,
+//! or when records were synced before they were acknowledged. Else a member might go on above bytes
+//! that a crash took; then all of them are unknown, join anew and read the committed offsets again.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -8,9 +8,9 @@
 //! | 2 | epoch of a group; always synced, because epochs fence |
 //! | 3 | a topic is gone, and with it all that was committed for it |
 //!
-//! Metadata may speak of records above the committed offset. If a crash cut the log below where it ended when the commit was
-//! made, other records will stand there: such a commit loses its metadata, and its offset is lowered to the end of the log,
-//! before anybody can read it.
+//! Metadata may speak of records above the committed offset. If a crash cut the log below where it
+//! ended when the commit was made, other records will stand there: such a commit loses its
+//! metadata, and its offset is lowered to the end of the log, before anybody can read it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -60,7 +60,8 @@ struct Current {
 }
 
 impl Offsets {
-    /// Opens the file and corrects what speaks of records that are not there: `log_end` knows where logs end.
+    /// Opens the file and corrects what speaks of records that are not there: `log_end` knows where
+    /// logs end.
     pub(crate) fn open(
         disk: &Disk,
         fsync: Fsync,

@@ -1,8 +1,9 @@
 //! Fetches that wait for bytes.
 //!
-//! A fetch that found less than it asked for is parked with the number of bytes that are missing. Every append to one of its
-//! partitions counts them down; at zero its connection is woken. Nothing is read again in between. A connection has one
-//! request at work at a time, so at most one fetch of it is parked.
+//! A fetch that found less than it asked for is parked with the number of bytes that are missing.
+//! Every append to one of its partitions counts them down; at zero its connection is woken. Nothing
+//! is read again in between. A connection has one request at work at a time, so at most one fetch
+//! of it is parked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +59,8 @@ impl Parked {
         std::mem::take(&mut self.woken)
     }
 
-    /// Whether the fetch of a connection has what it waits for; a wake-up alone may be of one before it.
+    /// Whether the fetch of a connection has what it waits for; a wake-up alone may be of one
+    /// before it.
     pub(crate) fn is_filled(&self, connection: ConnectionId) -> bool {
         self.fetches.get(&connection).is_none_or(|fetch| fetch.missing == 0)
     }

@@ -1,9 +1,10 @@
 //! Idempotence: what a partition knows of each producer that wrote to it.
 //!
-//! A batch of an idempotent producer carries its producer id, epoch and the sequence number of its first record. Per
-//! producer the last [`KEPT_BATCHES`] batches are known, as many as a producer may have in flight, so that every retry of
-//! one of them is recognised and answered with the offset that it got the first time. A batch that is neither known nor
-//! next is refused. The state is rebuilt from the log when it is opened, and is not stored elsewhere.
+//! A batch of an idempotent producer carries its producer id, epoch and the sequence number of its
+//! first record. Per producer the last [`KEPT_BATCHES`] batches are known, as many as a producer
+//! may have in flight, so that every retry of one of them is recognised and answered with the
+//! offset that it got the first time. A batch that is neither known nor next is refused. The state
+//! is rebuilt from the log when it is opened, and is not stored elsewhere.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -59,7 +60,8 @@ struct Batch {
 impl Producers {
     /// Whether a batch may be appended.
     pub(crate) fn check(&self, claim: Claim) -> Result<Verdict, ErrorCode> {
-        // A producer that is not known (new, or all of its records are gone) starts wherever it stands.
+        // A producer that is not known (new, or all of its records are gone) starts wherever it
+        // stands.
         let Some(producer) = self.known.get(&claim.producer_id) else {
             return Ok(Verdict::Append);
         };

@@ -1,8 +1,9 @@
 //! Reading a log back after the broker ended, however it ended.
 //!
-//! Every batch's checksum is verified. The log ends before the first batch that is cut off, malformed, fails its checksum
-//! or does not follow the one before; the rest of that file is cut, and the segments after it are removed, because offsets
-//! must be dense. After a clean end nothing is cut; after a crash only what was not on the disk is missing.
+//! Every batch's checksum is verified. The log ends before the first batch that is cut off,
+//! malformed, fails its checksum or does not follow the one before; the rest of that file is cut,
+//! and the segments after it are removed, because offsets must be dense. After a clean end nothing
+//! is cut; after a crash only what was not on the disk is missing.
 
 use std::collections::VecDeque;
 
@@ -50,7 +51,8 @@ pub(crate) fn recover(
         segments.push_back(segment);
     }
     if removed {
-        // Should one come back after a crash when the log has grown up to it, it would be taken for its continuation.
+        // Should one come back after a crash when the log has grown up to it, it would be taken for
+        // its continuation.
         disk.sync_dir(dir).map_err(BrokerError::storage("sync", dir))?;
     }
     Ok(Recovered { segments, end })
@@ -69,7 +71,8 @@ fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerErr
     Ok(files)
 }
 
-/// Reads a segment to its end or first damage and cuts what is behind. Returns the offset after the last batch.
+/// Reads a segment to its end or first damage and cuts what is behind. Returns the offset after the
+/// last batch.
 fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerError> {
     let length = segment.file().len();
     let mut end = segment.base;

@@ -1,11 +1,12 @@
 //! The driver: sockets around the [`Core`].
 //!
-//! One task accepts; each connection is a task that reads a frame, has it answered and writes the answer before it reads the
-//! next, so answers come in the order of requests however many a client sends ahead. What is wrong with one connection closes
-//! that one, with a line in the log.
+//! One task accepts; each connection is a task that reads a frame, has it answered and writes the
+//! answer before it reads the next, so answers come in the order of requests however many a client
+//! sends ahead. What is wrong with one connection closes that one, with a line in the log.
 //!
-//! Shutdown: 1. the stop signal; nothing new is accepted, connections end at their next await outside of a write. 2. The
-//! accepting task waits for them up to [`DRAIN`], then aborts them. 3. Everything is synced and the directory unlocked.
+//! Shutdown: 1. the stop signal; nothing new is accepted, connections end at their next await
+//! outside of a write. 2. The accepting task waits for them up to [`DRAIN`], then aborts them. 3.
+//! Everything is synced and the directory unlocked.
 
 mod connection;
 
@@ -101,7 +102,8 @@ impl Broker {
     /// Ends the connections, forces everything to the disk and unlocks the directory.
     ///
     /// # Errors
-    /// The last sync failed: what was acknowledged under `Fsync::Never` may be missing after a power cut.
+    /// The last sync failed: what was acknowledged under `Fsync::Never` may be missing after a
+    /// power cut.
     pub async fn close(self) -> Result<(), BrokerError> {
         // Nobody listens any more if the accepting task was killed from outside.
         let _ = self.stop.send(true);
@@ -123,8 +125,8 @@ fn lock(runtime: &Runtime) -> Result<Lock, BrokerError> {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Hub> {
-        // The core returns errors and does not panic; if it did after all, what is on the disk is still whole, and serving
-        // the other connections is better than stopping.
+        // The core returns errors and does not panic; if it did after all, what is on the disk is
+        // still whole, and serving the other connections is better than stopping.
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,5 @@
-//! The catalogue: which topics there are, their ids and partitions, and what else the broker as a whole must remember.
+//! The catalogue: which topics there are, their ids and partitions, and what else the broker as a
+//! whole must remember.
 //!
 //! The file `catalogue` is a [`Journal`]; its entries begin with a kind:
 //!
@@ -37,7 +38,8 @@ const PRODUCER_IDS: u8 = 5;
 /// Producer ids reserved at a time.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
 
-/// Longest topic name: Kafka's limit, which keeps the directory name of a partition short enough for file systems.
+/// Longest topic name: Kafka's limit, which keeps the directory name of a partition short enough
+/// for file systems.
 const MAX_TOPIC_NAME: usize = 249;
 
 /// A partition of a topic.

@@ -1,8 +1,8 @@
-//! The uniform assignor: every partition has one owner, members differ by at most one partition, and as many partitions as
-//! possible stay where they are.
+//! The uniform assignor: every partition has one owner, members differ by at most one partition,
+//! and as many partitions as possible stay where they are.
 //!
-//! When members want different topics, each partition goes to the one with the fewest among those who want it, so the
-//! difference can be larger where nobody else may have it.
+//! When members want different topics, each partition goes to the one with the fewest among those
+//! who want it, so the difference can be larger where nobody else may have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,8 +66,8 @@ fn give_to_poorest(
     }
 }
 
-/// Moves partitions from rich to poor members until no move makes the split more even. Each move lowers the sum of the
-/// squares of what members own, so it ends.
+/// Moves partitions from rich to poor members until no move makes the split more even. Each move
+/// lowers the sum of the squares of what members own, so it ends.
 fn level(wishes: &BTreeMap<&str, BTreeSet<Uuid>>, target: &mut BTreeMap<String, Partitions>) {
     while let Some((from, to, partition)) = next_move(wishes, target) {
         if let Some(owned) = target.get_mut(&from) {

@@ -74,8 +74,8 @@ impl Member {
         }
     }
 
-    /// Whether a report of this epoch can be believed. That of the epoch before can, if it owns no more than it was given
-    /// since: the answer that told it the new epoch may have been lost.
+    /// Whether a report of this epoch can be believed. That of the epoch before can, if it owns no
+    /// more than it was given since: the answer that told it the new epoch may have been lost.
     pub(super) fn check_epoch(
         &self,
         epoch: i32,

@@ -51,7 +51,8 @@ impl Scene {
         told
     }
 
-    /// Reports what the member owns, and keeps what it is told for the next report: it releases at once.
+    /// Reports what the member owns, and keeps what it is told for the next report: it releases at
+    /// once.
     fn beat(&mut self, member: &str) -> Told {
         let report = Report {
             member_id: member.to_owned(),

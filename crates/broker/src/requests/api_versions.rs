@@ -1,4 +1,5 @@
-//! What is served, and in which versions: this table is what clients are told, and what is checked before dispatch.
+//! What is served, and in which versions: this table is what clients are told, and what is checked
+//! before dispatch.
 
 use onrush_wire::message::api_versions::response::ApiVersion;
 use onrush_wire::message::api_versions::{Request, Response};

@@ -1,6 +1,7 @@
 //! Fetch: slices of the log, at once or when enough has come.
 //!
-//! No fetch sessions: every answer has session id 0, which tells a client to go on with full requests.
+//! No fetch sessions: every answer has session id 0, which tells a client to go on with full
+//! requests.
 
 use std::time::Duration;
 

@@ -21,8 +21,8 @@ const LATEST_TIERED: i64 = -5;
 /// The first version that tells the leader epoch.
 const LEADER_EPOCH: i16 = 4;
 
-/// Most bytes that the records of one batch may take when a time is looked up in it; above, the answer is the start of the
-/// batch, which is not later than what was asked for.
+/// Most bytes that the records of one batch may take when a time is looked up in it; above, the
+/// answer is the start of the batch, which is not later than what was asked for.
 const MAX_DECOMPRESSED: usize = 64 * 1024 * 1024;
 
 /// An offset and the timestamp of the record there; -1 for none.
@@ -97,7 +97,8 @@ fn first_since(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
     Ok(batch.map_or((-1, -1), |batch| record_since(&batch, timestamp)))
 }
 
-/// The first record not older than `timestamp`; the start of the batch if its records cannot be read.
+/// The first record not older than `timestamp`; the start of the batch if its records cannot be
+/// read.
 fn record_since(batch: &[u8], timestamp: i64) -> Found {
     let Ok(batch) = RawBatch::parse(batch) else { return (-1, -1) };
     let start = (batch.header.base_offset, batch.header.base_timestamp);

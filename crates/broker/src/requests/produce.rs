@@ -16,7 +16,8 @@ use crate::core::{Core, Envelope, Outcome, string, tolerant};
 use crate::producers::Verdict;
 use crate::topics::{Place, TopicRef};
 
-/// The topics of a request with what is left of them when it is dropped, so that its bytes can be written to.
+/// The topics of a request with what is left of them when it is dropped, so that its bytes can be
+/// written to.
 struct Incoming {
     answer: TopicProduced,
     place: Result<Place, ErrorCode>,
@@ -40,7 +41,8 @@ impl Core {
             .map(|topic| self.incoming(envelope.version, topic, &body))
             .collect();
         drop(request);
-        // Nobody else has the frame now, unless it was read together with others; then it is copied.
+        // Nobody else has the frame now, unless it was read together with others; then it is
+        // copied.
         let mut rest = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let mut consumed = 0;
         let mut response = ProduceResponse::default();

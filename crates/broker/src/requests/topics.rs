@@ -20,7 +20,6 @@ const DELETE_BY_ID: i16 = 6;
 impl Core {
     pub(crate) fn create_topics(
         &mut self,
-        _version: i16,
         request: create_topics::Request,
     ) -> create_topics::Response {
         let mut named: BTreeMap<&str, u32> = BTreeMap::new();
@@ -134,7 +133,8 @@ impl Core {
             tracing::warn!("a producer asked for transactions, which are not served");
             return refused(ErrorCode::INVALID_REQUEST);
         }
-        // Without a transactional id the broker has no memory of the producer: a new epoch is a new id.
+        // Without a transactional id the broker has no memory of the producer: a new epoch is a new
+        // id.
         match self.topics.new_producer_id() {
             Ok(producer_id) => init_producer_id::Response {
                 producer_id,

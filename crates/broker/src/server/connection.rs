@@ -16,7 +16,8 @@ use crate::parked::ConnectionId;
 /// Bytes read ahead for small requests. Longer ones are read into a buffer of their own.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// Bytes reserved for a frame before any of it came; beyond, memory grows with what the peer really sends.
+/// Bytes reserved for a frame before any of it came; beyond, memory grows with what the peer really
+/// sends.
 const RESERVED: usize = 1024 * 1024;
 
 /// Most segments handed to the system in one write.

@@ -44,7 +44,8 @@ async fn a_newer_handshake_is_told_what_is_known() {
 #[tokio::test]
 async fn bytes_behind_the_last_field_are_not_minded() {
     let (_broker, mut client, _) = broker_with_topic(1).await;
-    // No tagged fields in the header; no topics, three flags and no tagged fields in the body; three bytes too many.
+    // No tagged fields in the header; no topics, three flags and no tagged fields in the body;
+    // three bytes too many.
     client.send(&[frame(ApiKey::METADATA.0, 12, &[0, 1, 0, 0, 0, 0, 0, 0])]).await;
     assert!(client.receive().await.is_some());
 }

@@ -34,7 +34,8 @@ fn report(
     }
 }
 
-/// The member's epoch and partitions after a report; every report here is a full one, so it is always told.
+/// The member's epoch and partitions after a report; every report here is a full one, so it is
+/// always told.
 async fn beat(
     client: &mut Client,
     member: &str,

@@ -1,4 +1,5 @@
-//! Every version that is announced is answered, with results and with errors: what a version cannot say must not be said.
+//! Every version that is announced is answered, with results and with errors: what a version cannot
+//! say must not be said.
 
 use onrush_wire::message::{
     consumer_group_heartbeat, create_topics, delete_topics, describe_cluster, find_coordinator,

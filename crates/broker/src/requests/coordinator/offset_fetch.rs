@@ -1,4 +1,5 @@
-//! OffsetFetch: of one group up to version 7, of several from version 8 on. Both are answered through the newer form.
+//! OffsetFetch: of one group up to version 7, of several from version 8 on. Both are answered
+//! through the newer form.
 
 use std::collections::BTreeMap;
 
