@@ -307,3 +307,121 @@ fn fetch_topic(planned: &PlannedTopic, max_bytes: usize) -> FetchTopic {
 fn to_i32(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::{BatchBuilder, Compression, Compressor, header::set_base_offset};
+
+    use super::*;
+    use crate::credit::Credit;
+    use crate::fetch::slot::Slots;
+
+    struct Nowhere;
+
+    impl FetchSink for Nowhere {
+        fn deliver(&self, _: FetchEvent) {}
+    }
+
+    fn batch(base_offset: i64, records: usize) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for _ in 0..records {
+            builder.append(0, None, Some(b"value"), &[]).expect("fits");
+        }
+        let mut bytes = builder.seal(-1, -1, -1, &mut Compressor::new()).expect("seals");
+        set_base_offset(&mut bytes, base_offset);
+        bytes.to_vec()
+    }
+
+    fn found(records: Vec<u8>, offset: i64) -> Result<Option<(usize, i64)>, String> {
+        whole_batches(&Bytes::from(records), offset)
+    }
+
+    #[test]
+    fn only_whole_batches_are_delivered() {
+        let (first, second) = (batch(10, 3), batch(13, 2));
+        let both = [first.clone(), second.clone()].concat();
+        assert_eq!(found(both.clone(), 11), Ok(Some((both.len(), 15))));
+        let cut = [first.clone(), second[..30].to_vec()].concat();
+        assert_eq!(found(cut, 11), Ok(Some((first.len(), 13))));
+        assert_eq!(found(first[..60].to_vec(), 11), Ok(None));
+        assert_eq!(found(Vec::new(), 11), Ok(None));
+    }
+
+    #[test]
+    fn damage_is_met_first_and_batches_below_the_offset_are_no_progress() {
+        let mut damaged = batch(13, 2);
+        damaged[16] = 9;
+        let behind = [batch(10, 3), damaged.clone()].concat();
+        assert_eq!(found(behind, 10), Ok(Some((batch(10, 3).len(), 13))));
+        assert!(found(damaged, 13).is_err());
+        assert!(found(batch(10, 3), 13).expect_err("old").contains("below the offset"));
+    }
+
+    /// What becomes of a ready slot at offset 13 that gets this answer: its event and its status afterwards.
+    fn absorbed(answers: &[FetchedPartition]) -> (Option<FetchEvent>, Status, i64) {
+        let mut slots = Slots::default();
+        let partition = TopicPartition::new("t", 0);
+        slots.assign(partition.clone(), 4, 13, Arc::new(Nowhere));
+        let leader =
+            crate::cluster::Leader { node: 1, epoch: 0, topic_id: onrush_wire::Uuid::ZERO };
+        for (_, slot) in slots.iter_mut() {
+            slot.place(Some(leader));
+        }
+        let asked = slots.plan(1, 0).topics[0].partitions[0];
+        let lease = Credit::new(100).try_take(1, 1).expect("free").settle(1);
+        let slot = slots.asked(&partition, &asked).expect("the same");
+        let mut event = None;
+        for answer in answers {
+            event = slot.absorb(partition.clone(), &asked, answer.clone(), &lease);
+        }
+        (event, slot.status, slot.offset)
+    }
+
+    #[test]
+    fn answers_move_slots() {
+        let failed = |code| absorbed(&[FetchedPartition::failed(0, code)]);
+        let good = FetchedPartition {
+            records: batch(13, 2).into(),
+            high_watermark: 20,
+            ..FetchedPartition::failed(0, ErrorCode::NONE)
+        };
+        let (event, status, offset) = absorbed(&[good]);
+        assert!(matches!(
+            event,
+            Some(FetchEvent::Records(Fetched { token: 4, fetch_offset: 13, .. }))
+        ));
+        assert!(matches!((status, offset), (Status::Ready(_), 15)));
+        for code in [
+            ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            ErrorCode::UNKNOWN_TOPIC_ID,
+            ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ] {
+            assert!(matches!(failed(code), (None, Status::Stale, 13)), "{code}");
+        }
+        assert!(matches!(
+            failed(ErrorCode::OFFSET_OUT_OF_RANGE),
+            (None, Status::OutOfRange { resolving: false }, 13)
+        ));
+        let (event, status, _) = failed(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        assert!(matches!(
+            (event, status),
+            (Some(FetchEvent::Failed { token: 4, .. }), Status::Stopped)
+        ));
+    }
+
+    #[test]
+    fn damaged_records_are_asked_for_once_more_and_then_stop_the_partition() {
+        let mut records = batch(13, 2);
+        records[16] = 9;
+        let damaged = FetchedPartition {
+            records: records.into(),
+            ..FetchedPartition::failed(0, ErrorCode::NONE)
+        };
+        let (event, status, offset) = absorbed(std::slice::from_ref(&damaged));
+        assert!(matches!((event, status, offset), (None, Status::Ready(_), 13)));
+        let (event, status, _) = absorbed(&[damaged.clone(), damaged]);
+        let Some(FetchEvent::Failed { error, .. }) = event else { panic!("{event:?}") };
+        assert!(error.to_string().contains("t-0 at offset 13"), "{error}");
+        assert_eq!(status, Status::Stopped);
+    }
+}

@@ -220,7 +220,9 @@ impl Membership {
         self.phase = Phase::Member;
         self.epoch = response.member_epoch;
         let interval = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
-        self.interval = Duration::from_millis(interval).max(SHORTEST_INTERVAL);
+        // A coordinator that asks for silence gets it.
+        let throttle = u64::try_from(response.throttle_time_ms).unwrap_or(0);
+        self.interval = Duration::from_millis(interval.max(throttle)).max(SHORTEST_INTERVAL);
         self.next_heartbeat = Some(now + self.interval);
         if let Some(assignment) = response.assignment {
             self.target = keys(&assignment);

@@ -55,6 +55,14 @@ pub enum AppendError {
     },
 }
 
+/// The fields of a record, borrowed.
+struct Record<'a> {
+    timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [Header<'a>],
+}
+
 /// Appends records. For one thread at a time.
 pub struct Appender {
     shared: Arc<Handle>,
@@ -63,6 +71,8 @@ pub struct Appender {
     topics: Vec<Topic>,
     compressor: Compressor,
     next_batch: u64,
+    /// See [`ProducerConfig`](super::ProducerConfig).
+    batch_bytes: usize,
     /// No open batch is due before this; none is open without it.
     due: Option<Instant>,
 }
@@ -97,6 +107,7 @@ impl std::fmt::Debug for Appender {
 
 impl Appender {
     pub(super) fn new(shared: Arc<Handle>, ack: Arc<dyn AckSink>) -> Self {
+        let batch_bytes = shared.config.batch_bytes;
         Self {
             shared,
             ack,
@@ -104,6 +115,7 @@ impl Appender {
             topics: Vec::new(),
             compressor: Compressor::new(),
             next_batch: 0,
+            batch_bytes,
             due: None,
         }
     }
@@ -167,33 +179,53 @@ impl Appender {
         headers: &[Header<'_>],
         now: Instant,
     ) -> Result<u64, AppendError> {
+        let record = Record { timestamp, key, value, headers };
         let size = BatchBuilder::estimate(key, value, headers);
-        let config = &self.shared.config;
-        if size + HEADER_LEN > config.max_batch_bytes {
-            return Err(AppendError::TooLarge { bytes: size, limit: config.max_batch_bytes });
-        }
-        let batch_bytes = config.batch_bytes;
         let index = self.slot_index(topic, partition, key)?;
-        if self
-            .slot(topic, index)
-            .is_some_and(|slot| slot.open.is_some() && slot.builder.len() + size > batch_bytes)
+        if let Some(slot) =
+            self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index))
+            && let Some(open) = &slot.open
+            && slot.builder.len() + size <= self.batch_bytes
         {
-            self.hand_over(topic.0, index);
-            if partition.is_none() && key.is_none() {
-                return self.append(topic, None, timestamp, None, value, headers, now);
+            let id = open.id;
+            return slot.append(&record, size).map(|()| id);
+        }
+        self.append_to_new(topic, index, partition, &record, size, now)
+    }
+
+    /// Appends to a batch that is opened for it, after the slot's full one was handed over.
+    #[cold]
+    fn append_to_new(
+        &mut self,
+        topic: TopicHandle,
+        mut index: usize,
+        partition: Option<i32>,
+        record: &Record<'_>,
+        size: usize,
+        now: Instant,
+    ) -> Result<u64, AppendError> {
+        let limit = self.shared.config.max_batch_bytes;
+        if size + HEADER_LEN > limit {
+            return Err(AppendError::TooLarge { bytes: size, limit });
+        }
+        self.hand_over(topic.0, index);
+        if partition.is_none() && record.key.is_none() {
+            // Records without a key move on to another partition, whose batch may be open, and full for this one.
+            index = self.slot_index(topic, None, None)?;
+            let room =
+                |slot: &Slot| slot.open.is_none() || slot.builder.len() + size <= self.batch_bytes;
+            if !self.slot(topic, index).is_some_and(room) {
+                self.hand_over(topic.0, index);
             }
         }
-        if self.slot(topic, index).is_some_and(|slot| slot.open.is_none()) {
-            self.open(topic, index, batch_bytes.max(size + HEADER_LEN), now)?;
-        }
-        let Some(slot) = self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index))
-        else {
-            return Err(AppendError::UnknownTopic { topic: String::new() });
+        let id = match self.slot(topic, index).and_then(|slot| slot.open.as_ref()) {
+            Some(open) => open.id,
+            None => self.open(topic, index, self.batch_bytes.max(size + HEADER_LEN), now)?,
         };
-        if slot.builder.append(timestamp, key, value, headers).is_err() {
-            return Err(AppendError::TooLarge { bytes: size, limit: batch_bytes });
+        match self.topics.get_mut(topic.0).and_then(|topic| topic.slots.get_mut(index)) {
+            Some(slot) => slot.append(record, size).map(|()| id),
+            None => Err(AppendError::UnknownTopic { topic: format!("{topic:?}") }),
         }
-        Ok(slot.open.as_ref().map_or(0, |open| open.id))
     }
 
     /// Hands over all open batches.
@@ -274,7 +306,7 @@ impl Appender {
         index: usize,
         bytes: usize,
         now: Instant,
-    ) -> Result<(), AppendError> {
+    ) -> Result<u64, AppendError> {
         let Some(reservation) = self.shared.memory.reserve(bytes, self.room.as_ref()) else {
             // Memory of open batches comes back only when they are sent.
             self.hand_over_all();
@@ -289,7 +321,7 @@ impl Appender {
         }
         let due = now + self.shared.config.linger;
         self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
-        Ok(())
+        Ok(id)
     }
 
     #[cold]
@@ -336,6 +368,15 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         self.hand_over_all();
+    }
+}
+
+impl Slot {
+    fn append(&mut self, record: &Record<'_>, size: usize) -> Result<(), AppendError> {
+        let limit = self.builder.len();
+        self.builder
+            .append(record.timestamp, record.key, record.value, record.headers)
+            .map_err(|_| AppendError::TooLarge { bytes: size, limit })
     }
 }
 

@@ -7,6 +7,8 @@
 //! 1. Up to five batches of a partition are in flight, all with one broker. A request carries at most one of each partition.
 //!    The broker knows the last five again, so no batch is sent while one five before it has no good answer: a refusal of
 //!    one that was in the log already would otherwise let those behind it push it out of the broker's memory.
+//!    The first batch of an epoch is in flight alone: a broker that has never heard of a producer takes whatever sequence
+//!    comes first, so a second batch could be written in the place of a first one that failed.
 //! 2. When one fails in a way that a repetition cures, it goes back to its place, and the track is *held*: nothing is sent
 //!    until everything in flight has its answer. Those behind it fail too (their sequence has a gap before it) and go
 //!    back to their places. Then all are sent again in order, with the same sequences.
@@ -58,6 +60,8 @@ struct InFlight {
 #[derive(Debug)]
 struct Track {
     epoch: i16,
+    /// A batch of this epoch has been acknowledged: from now on the broker sees gaps.
+    established: bool,
     next_sequence: i32,
     next_order: u64,
     waiting: VecDeque<Entry>,
@@ -362,6 +366,7 @@ impl Track {
     fn new(backoff: Backoff) -> Self {
         Self {
             epoch: 0,
+            established: false,
             next_sequence: 0,
             next_order: 0,
             waiting: VecDeque::new(),
@@ -382,7 +387,8 @@ impl Track {
         let window = u64::try_from(max_in_flight).unwrap_or(u64::MAX);
         let oldest =
             self.flying.iter().map(|flying| flying.entry.order).min().unwrap_or(next.order);
-        if self.held || paused || next.order >= oldest.saturating_add(window) {
+        let alone = !self.established && !self.flying.is_empty();
+        if self.held || paused || alone || next.order >= oldest.saturating_add(window) {
             return None;
         }
         Some(next.batch.bytes.len())
@@ -419,6 +425,7 @@ impl Track {
         let Verdict { code, base_offset, message } = verdict;
         match code {
             ErrorCode::NONE | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => {
+                self.established = true;
                 self.backoff.succeeded();
                 self.not_before = None;
                 settled.push(Settled { batch: entry.batch, outcome: Ok(base_offset) });
@@ -501,6 +508,7 @@ impl Track {
 
     fn raise_epoch(&mut self, settled: &mut Vec<Settled>) {
         self.next_sequence = 0;
+        self.established = false;
         // The end of the epochs is 32,767 failures away; the batches that then start over are refused loudly.
         self.epoch = self.epoch.checked_add(1).unwrap_or(0);
         for mut entry in std::mem::take(&mut self.waiting) {
