@@ -96,11 +96,16 @@ impl Core {
     ) -> Result<PartitionProduced, ErrorCode> {
         let log = self.topics.log(&place.topic, place.partition)?;
         let start = log.start();
-        let mut header = checked(&batch).map_err(|fault| {
-            let Place { topic, partition } = place;
-            tracing::warn!(%topic, partition, %fault, "refused a batch");
-            fault.code()
-        })?;
+        let mut header = match checked(&batch) {
+            Ok(header) => header,
+            Err(fault) => {
+                let Place { topic, partition } = place;
+                tracing::warn!(%topic, partition, %fault, "refused a batch");
+                let error_message = Some(string(&fault.to_string()));
+                let failed = PartitionProduced::failed(place.partition, fault.code());
+                return Ok(PartitionProduced { error_message, ..failed });
+            }
+        };
         if let Verdict::Duplicate { base_offset } = log.check(&header)? {
             return Ok(PartitionProduced::written(place.partition, base_offset, start));
         }

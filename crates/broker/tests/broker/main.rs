@@ -1,6 +1,7 @@
 //! The broker as its clients see it: through sockets, with requests made by `onrush-wire`.
 
 mod connections;
+mod full_disk;
 mod groups;
 mod records;
 mod recovery;

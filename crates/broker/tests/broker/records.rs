@@ -98,7 +98,9 @@ async fn bad_batches_are_refused_one_by_one() {
         ("two batches", twice, ErrorCode::INVALID_RECORD),
     ];
     for (what, bytes, error) in cases {
-        assert_eq!(client.produce(bytes).await.error_code, error, "{what}");
+        let refused = client.produce(bytes).await;
+        assert_eq!(refused.error_code, error, "{what}");
+        assert!(refused.error_message.is_some_and(|message| !message.is_empty()), "{what}");
     }
     assert_eq!(client.produce(good).await.base_offset, 0);
 }
