@@ -39,7 +39,6 @@ pub struct Broker {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     accepting: Task,
-    _lock: Lock,
 }
 
 /// What connections share.
@@ -48,6 +47,8 @@ pub(crate) struct Shared {
     hub: Mutex<Hub>,
     clock: Clock,
     max_request: usize,
+    /// Here, because a connection that still runs may still write.
+    _lock: Lock,
 }
 
 #[derive(Debug)]
@@ -88,10 +89,10 @@ impl Broker {
             "the broker serves"
         );
         let hub = Mutex::new(Hub { core, wakes: BTreeMap::new() });
-        let shared = Arc::new(Shared { hub, clock: runtime.clock, max_request });
+        let shared = Arc::new(Shared { hub, clock: runtime.clock, max_request, _lock: lock });
         let (stop, stopped) = watch::channel(false);
         let accepting = executor.spawn(accept(listener, shared.clone(), executor.clone(), stopped));
-        Ok(Self { address, shared, stop, accepting, _lock: lock })
+        Ok(Self { address, shared, stop, accepting })
     }
 
     /// Where it listens, `host:port`.
@@ -171,7 +172,7 @@ async fn accept(
             Ok((stream, peer)) => {
                 next_id += 1;
                 let serving =
-                    serve(shared.clone(), next_id, stream, peer, stopped.clone(), alive.clone());
+                    serve(alive.clone(), shared.clone(), next_id, stream, peer, stopped.clone());
                 connections.push(executor.spawn(serving));
             }
             Err(error) => {
@@ -185,12 +186,13 @@ async fn accept(
 }
 
 async fn serve(
+    // The first parameter is dropped last: once it is, nothing of the connection is left.
+    _alive: mpsc::Sender<()>,
     shared: Arc<Shared>,
     id: ConnectionId,
     stream: Stream,
     peer: String,
     stopped: watch::Receiver<bool>,
-    _alive: mpsc::Sender<()>,
 ) {
     let wake = Wake::new();
     shared.lock().wakes.insert(id, wake.clone());

@@ -299,3 +299,20 @@ async fn a_file_of_another_version_is_named() {
     let text = open_error(disk, BrokerConfig::default()).await.to_string();
     assert!(text.contains("catalogue at byte") && text.contains("kind 99"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_closing_the_directory_is_free_at_once() {
+    let disk = Disk::memory();
+    for life in 0..50 {
+        let (broker, mut client) = open(&disk, Fsync::Always).await;
+        if life == 0 {
+            client.create_topic(TOPIC, 1).await;
+        }
+        let mut parked = fetch_request(Uuid::ZERO, life);
+        parked.max_wait_ms = i32::MAX;
+        client.send_fetch(12, &parked).await;
+        let mut writer = Client::connect(broker.address()).await;
+        assert_eq!(writer.produce(batch(&["a"])).await.base_offset, life);
+        broker.close().await.expect("closes");
+    }
+}
