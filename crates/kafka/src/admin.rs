@@ -8,6 +8,7 @@ use onrush_wire::{ApiKey, ErrorCode};
 
 use crate::client::Client;
 use crate::cluster::TopicMetadata;
+use crate::config::NEW_TOPIC_PATIENCE;
 use crate::error::{ClientError, Remedy, remedy_of};
 use crate::link::Purpose;
 use crate::partition::TopicPartition;
@@ -117,6 +118,9 @@ impl Client {
             };
             match outcome {
                 Ok(topics) => return Ok(topics),
+                Err(error @ ClientError::UnknownTopic { .. }) => {
+                    tries.failed_within(error, NEW_TOPIC_PATIENCE).await?;
+                }
                 Err(error) => tries.failed(error).await?,
             }
         }

@@ -292,13 +292,22 @@ pub(crate) struct Tries {
 impl Tries {
     /// Returns when it is time for another try.
     pub(crate) async fn failed(&mut self, error: ClientError) -> Result<(), ClientError> {
+        self.failed_within(error, self.limit).await
+    }
+
+    /// The same for an error that is worth less patience.
+    pub(crate) async fn failed_within(
+        &mut self,
+        error: ClientError,
+        limit: Duration,
+    ) -> Result<(), ClientError> {
         let remedy = error.remedy();
         if remedy == Remedy::Fatal {
             return Err(error);
         }
         let pause = self.backoff.failed(self.client.random());
         let after = self.start.elapsed();
-        if after + pause >= self.limit {
+        if after + pause >= limit.min(self.limit) {
             return Err(ClientError::GaveUp { after, last: Box::new(error) });
         }
         sleep(pause).await;

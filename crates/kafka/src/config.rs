@@ -16,6 +16,9 @@ pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long an admin call, a commit or the search of a coordinator is retried before it gives up.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A topic that is still unknown after this long does not exist: a new one shows up within moments.
+pub const NEW_TOPIC_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {

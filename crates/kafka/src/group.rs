@@ -1,7 +1,7 @@
 //! Membership of a consumer group (KIP-848): the coordinator assigns, members heartbeat, revoked partitions are released
 //! when they are drained.
 //!
-//! [`Member::join`] starts a driver on the control executor, which feeds a state machine ([`membership`]) with heartbeats'
+//! [`Member::join`] starts a driver on the control executor, which feeds a state machine (`membership`) with heartbeats'
 //! answers and time. What it decides comes out as [`GroupEvent`]s, in order. Code of the user never runs there, so a slow
 //! handler costs no heartbeat.
 //!

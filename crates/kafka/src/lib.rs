@@ -1,6 +1,6 @@
 //! A Kafka client whose data path slices instead of copying.
 //!
-//! The way in: [`Fetcher`] asks the leaders of assigned partitions, a loop per broker, bounded by [`credit`]; a response is
+//! The way in: [`Fetcher`] asks the leaders of assigned partitions, a loop per broker, bounded by credit in bytes; a response is
 //! one buffer, and each partition's slice of it goes to the partition's [`FetchSink`]. The way out: an [`Appender`] per
 //! thread writes records straight into its own open batches; full ones go to the [`Producer`]'s sender, which numbers
 //! them (idempotence), sends them, and repeats what failed without changing the order. Beside both: [`Member`], a

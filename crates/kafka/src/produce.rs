@@ -3,7 +3,7 @@
 //! An [`Appender`] belongs to one thread and writes records into its own open batch per partition; no lock and no
 //! channel per record. A full or lingering batch is compressed on the appender's thread and handed over; from the first
 //! record on, its memory is reserved from the producer's. The sender (one task) gives each batch the partition's next
-//! sequence, over all appenders, and the [`Sequencer`](sequence) decides what is sent, repeated, or given up. Sending and
+//! sequence, over all appenders, and the `Sequencer` decides what is sent, repeated, or given up. Sending and
 //! answers are the affair of a lane per broker (another task), so that a broker that hangs holds up no other.
 //!
 //! Every batch handed over gets exactly one [`Acked`], whatever happens.

@@ -20,7 +20,7 @@
 //!    attempt of the batch was left without an answer, it is not in the log, and rule 3 sends it again.
 //! 5. A batch that waits longer than the delivery time-out is given up, in flight never.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Sequencer {
     backoff: Backoff,
     random: Random,
     tracks: BTreeMap<TopicPartition, Track>,
+    /// At least the partitions where something waits: most of a large topic's are idle most of the time.
+    active: BTreeSet<TopicPartition>,
     requests: BTreeMap<u64, InFlight>,
     busy: BTreeMap<i32, usize>,
     next_request: u64,
@@ -101,6 +103,12 @@ pub(super) struct Outgoing {
     pub(super) batches: Vec<(TopicPartition, Uuid, Bytes)>,
 }
 
+impl Outgoing {
+    fn len(&self) -> usize {
+        self.batches.iter().map(|(.., bytes)| bytes.len()).sum()
+    }
+}
+
 /// What a broker said of one partition of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -130,6 +138,7 @@ impl Sequencer {
             backoff,
             random,
             tracks: BTreeMap::new(),
+            active: BTreeSet::new(),
             requests: BTreeMap::new(),
             busy: BTreeMap::new(),
             next_request: 0,
@@ -141,6 +150,9 @@ impl Sequencer {
     /// Takes a batch behind all others of its partition.
     pub(super) fn push(&mut self, batch: Batch) {
         let backoff = &self.backoff;
+        if !self.active.contains(&batch.partition) {
+            self.active.insert(batch.partition.clone());
+        }
         let track = self
             .tracks
             .entry(batch.partition.clone())
@@ -176,57 +188,50 @@ impl Sequencer {
         now: Instant,
         leader: impl Fn(&TopicPartition) -> Option<Leader>,
     ) -> Vec<Outgoing> {
-        let Self {
-            tracks,
-            requests,
-            busy,
-            refresh,
-            next_request,
-            producer_id,
-            max_in_flight,
-            turn,
-            ..
-        } = self;
         let mut open: BTreeMap<i32, Outgoing> = BTreeMap::new();
-        let mut sizes: BTreeMap<i32, usize> = BTreeMap::new();
-        let count = tracks.len();
-        *turn = turn.wrapping_add(1);
-        // From another partition on each time, so that a full request does not always leave out the same ones.
-        let start = if count == 0 { 0 } else { *turn % count };
-        let (mut later, mut first) = (Vec::new(), Vec::new());
-        for (index, pair) in tracks.iter_mut().enumerate() {
-            if index < start { later.push(pair) } else { first.push(pair) }
-        }
-        for (partition, track) in first.into_iter().chain(later) {
-            let Some(length) = track.sendable(now, *max_in_flight) else { continue };
-            let Some(Leader { node, topic_id, .. }) = leader(partition) else {
-                *refresh = true;
+        for partition in self.in_turn() {
+            let Some(track) = self.tracks.get_mut(&partition) else { continue };
+            let Some(length) = track.sendable(now, self.max_in_flight) else { continue };
+            let Some(Leader { node, topic_id, .. }) = leader(&partition) else {
+                self.refresh = true;
                 continue;
             };
-            let size = sizes.entry(node).or_default();
-            let elsewhere = track.flying.front().is_some_and(|flying| flying.node != node);
-            if elsewhere
-                || busy.get(&node).copied().unwrap_or(0) >= *max_in_flight
-                || (*size > 0 && *size + length > MAX_REQUEST_BYTES)
-            {
+            let busy = self.busy.get(&node).is_some_and(|count| *count >= self.max_in_flight);
+            let full =
+                open.get(&node).is_some_and(|request| request.len() + length > MAX_REQUEST_BYTES);
+            if busy || full || track.flies_elsewhere(node) {
                 continue;
             }
-            *size += length;
             let request = open.entry(node).or_insert_with(|| {
-                *next_request += 1;
-                Outgoing { id: *next_request, node, batches: Vec::new() }
+                self.next_request += 1;
+                Outgoing { id: self.next_request, node, batches: Vec::new() }
             });
-            if let Some(bytes) = track.fly(*producer_id, request.id, node) {
-                request.batches.push((partition.clone(), topic_id, bytes));
+            if let Some(bytes) = track.fly(self.producer_id, request.id, node) {
+                request.batches.push((partition, topic_id, bytes));
             }
         }
-        for request in open.values() {
-            *busy.entry(request.node).or_default() += 1;
-            let partitions =
-                request.batches.iter().map(|(partition, ..)| partition.clone()).collect();
-            requests.insert(request.id, InFlight { node: request.node, partitions });
+        for Outgoing { id, node, batches } in open.values() {
+            *self.busy.entry(*node).or_default() += 1;
+            let partitions = batches.iter().map(|(partition, ..)| partition.clone()).collect();
+            self.requests.insert(*id, InFlight { node: *node, partitions });
         }
         open.into_values().collect()
+    }
+
+    /// The partitions where something waits, from another one on each time, so that a full request does not always leave
+    /// out the same ones.
+    fn in_turn(&mut self) -> Vec<TopicPartition> {
+        let waits = |partition: &TopicPartition| {
+            self.tracks.get(partition).is_some_and(|track| !track.waiting.is_empty())
+        };
+        self.active.retain(waits);
+        let mut partitions: Vec<_> = self.active.iter().cloned().collect();
+        self.turn = self.turn.wrapping_add(1);
+        if !partitions.is_empty() {
+            let start = self.turn % partitions.len();
+            partitions.rotate_left(start);
+        }
+        partitions
     }
 
     /// The broker answered a request; a partition that the answer leaves out counts as not answered.
@@ -250,6 +255,7 @@ impl Sequencer {
                 }
             }
             track.release(&mut settled);
+            self.active.insert(partition);
         }
         settled
     }
@@ -269,6 +275,7 @@ impl Sequencer {
             let Some(entry) = track.land(request) else { continue };
             track.repeat(now, entry, &reason, error.may_have_happened(), &self.random);
             track.release(&mut settled);
+            self.active.insert(partition);
         }
         settled
     }
@@ -286,7 +293,8 @@ impl Sequencer {
     /// Rule 5.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Settled> {
         let mut settled = Vec::new();
-        for track in self.tracks.values_mut() {
+        for partition in &self.active {
+            let Some(track) = self.tracks.get_mut(partition) else { continue };
             while track
                 .waiting
                 .front()
@@ -321,7 +329,7 @@ impl Sequencer {
             let pause = track.not_before.filter(|at| *at > now && !track.held);
             Some(pause.map_or(oldest, |at| at.min(oldest)))
         };
-        self.tracks.values().filter_map(due).min()
+        self.active.iter().filter_map(|partition| self.tracks.get(partition)).filter_map(due).min()
     }
 
     /// The topics of what waits, if the metadata should be fetched anew; asking resets it.
@@ -329,12 +337,8 @@ impl Sequencer {
         if !std::mem::take(&mut self.refresh) {
             return None;
         }
-        let mut topics: Vec<_> = self
-            .tracks
-            .iter()
-            .filter(|(_, track)| !track.waiting.is_empty())
-            .map(|(partition, _)| Arc::clone(&partition.topic))
-            .collect();
+        let mut topics: Vec<_> =
+            self.active.iter().map(|partition| Arc::clone(&partition.topic)).collect();
         topics.dedup();
         Some(topics)
     }
@@ -392,6 +396,11 @@ impl Track {
             return None;
         }
         Some(next.batch.bytes.len())
+    }
+
+    /// Order over two brokers cannot be had.
+    fn flies_elsewhere(&self, node: i32) -> bool {
+        self.flying.front().is_some_and(|flying| flying.node != node)
     }
 
     /// Puts the first waiting batch into `request`.
