@@ -1,4 +1,5 @@
-//! What a client asks about topics and logs: create a topic, look topics up, find offsets by place or time.
+//! What a client asks about topics and logs: create a topic, look topics up, find offsets by place
+//! or time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ pub struct ListedOffset {
 }
 
 impl Client {
-    /// Creates a topic and waits until its partitions have leaders. A topic that is there already is not an error.
+    /// Creates a topic and waits until its partitions have leaders. A topic that is there already
+    /// is not an error.
     ///
     /// # Errors
     /// The cluster refused, or nobody answered in time.
@@ -140,7 +142,8 @@ impl Client {
     /// Offsets of these partitions, from their leaders.
     ///
     /// # Errors
-    /// One partition could not be asked about for as long as calls are retried, or its leader refused.
+    /// One partition could not be asked about for as long as calls are retried, or its leader
+    /// refused.
     pub async fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -231,7 +234,8 @@ fn offsets_request(
     }
 }
 
-/// Keeps what was found, also when a partition failed. A fatal error wins over one that a retry may cure.
+/// Keeps what was found, also when a partition failed. A fatal error wins over one that a retry may
+/// cure.
 fn take_offsets(
     response: &list_offsets::Response,
     found: &mut BTreeMap<TopicPartition, ListedOffset>,

@@ -1,5 +1,5 @@
-//! Exponential back-off with full jitter (a random part of an exponentially growing bound), so that many clients that
-//! failed together do not come back together.
+//! Exponential back-off with full jitter (a random part of an exponentially growing bound), so that
+//! many clients that failed together do not come back together.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
-//! The client of one cluster: connections by broker and purpose, the metadata cache, and the retry of calls.
+//! The client of one cluster: connections by broker and purpose, the metadata cache, and the retry
+//! of calls.
 //!
-//! A [`Client`] is a cheap handle; fetchers, producers and members share one. Locks are held for look-ups only, never over
-//! an await, but for two: a link's while it connects, and the refresh gate, which makes those who want the metadata at
-//! once share one request.
+//! A [`Client`] is a cheap handle; fetchers, producers and members share one. Locks are held for
+//! look-ups only, never over an await, but for two: a link's while it connects, and the refresh
+//! gate, which makes those who want the metadata at once share one request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -116,11 +117,12 @@ impl Client {
         self.inner.changes.subscribe()
     }
 
-    /// Fetches the metadata of these topics, and of all that were asked for before. Callers at once share a request, and
-    /// requests keep the retry back-off apart.
+    /// Fetches the metadata of these topics, and of all that were asked for before. Callers at once
+    /// share a request, and requests keep the retry back-off apart.
     ///
     /// # Errors
-    /// No broker could be reached. A topic that does not exist is no error: [`Client::topic`] just does not have it.
+    /// No broker could be reached. A topic that does not exist is no error: [`Client::topic`] just
+    /// does not have it.
     pub async fn refresh(&self, topics: &[Arc<str>]) -> Result<(), ClientError> {
         let asked_at = Instant::now();
         let wanted = lock(&self.inner.cluster).want(topics);

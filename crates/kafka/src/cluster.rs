@@ -1,7 +1,7 @@
 //! What is known of the cluster: brokers, topics with their ids, and who leads each partition.
 //!
-//! Pure: responses go in, answers come out. A leader epoch never goes back, because the answer of a broker that lags
-//! would otherwise send us to a leader that was deposed.
+//! Pure: responses go in, answers come out. A leader epoch never goes back, because the answer of a
+//! broker that lags would otherwise send us to a leader that was deposed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +41,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Topics to ask for, with these added. Above the limit new ones are asked for once and not remembered.
+    /// Topics to ask for, with these added. Above the limit new ones are asked for once and not
+    /// remembered.
     pub(crate) fn want(&mut self, topics: &[Arc<str>]) -> Vec<Arc<str>> {
         let mut asked = self.wanted.clone();
         for topic in topics {
@@ -141,7 +142,8 @@ fn partitions(
     old: Option<&[PartitionMetadata]>,
     new: &[MetadataResponsePartition],
 ) -> Vec<PartitionMetadata> {
-    // Partitions are numbered from 0 without gaps; a response that says otherwise is cut at the first gap.
+    // Partitions are numbered from 0 without gaps; a response that says otherwise is cut at the
+    // first gap.
     let mut sorted: Vec<_> = new.iter().collect();
     sorted.sort_by_key(|partition| partition.partition_index);
     let dense = sorted

@@ -24,7 +24,8 @@ pub const NEW_TOPIC_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ClientConfig {
     /// Brokers (`host:port`) to ask for the rest of the cluster; one that answers is enough.
     pub bootstrap: Vec<String>,
-    /// Where to connect instead of an address that brokers advertise: the other end of a tunnel or a forwarded port.
+    /// Where to connect instead of an address that brokers advertise: the other end of a tunnel or
+    /// a forwarded port.
     pub reroute: BTreeMap<String, String>,
     /// Name in the broker's logs and quotas.
     pub client_id: String,

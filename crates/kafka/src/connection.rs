@@ -1,14 +1,16 @@
 //! One TCP connection to one broker, over which requests are pipelined.
 //!
-//! States: *open*, then for ever *poisoned*. A request is encoded and queued under the connection's lock, so that the
-//! order of correlation ids is the order on the wire. Kafka answers a connection in order: the next response belongs to
-//! the oldest request that waits, and one that took too long means that everything behind it is lost too. So a time-out,
-//! a wrong correlation id, a malformed frame, the peer's hang-up, or the drop of the last handle poison the connection:
-//! every request that waits gets the reason, later ones get it at once, and the owner (a [`Link`](crate::link)) makes a
-//! new connection.
+//! States: *open*, then for ever *poisoned*. A request is encoded and queued under the connection's
+//! lock, so that the order of correlation ids is the order on the wire. Kafka answers a connection
+//! in order: the next response belongs to the oldest request that waits, and one that took too long
+//! means that everything behind it is lost too. So a time-out, a wrong correlation id, a malformed
+//! frame, the peer's hang-up, or the drop of the last handle poison the connection: every request
+//! that waits gets the reason, later ones get it at once, and the owner (a [`Link`](crate::link))
+//! makes a new connection.
 //!
-//! One task drives it: reading, writing and time-outs are three loops of it, and the first one to end names the reason.
-//! A response is read into one buffer of exactly its length, which is then sliced, never copied.
+//! One task drives it: reading, writing and time-outs are three loops of it, and the first one to
+//! end names the reason. A response is read into one buffer of exactly its length, which is then
+//! sliced, never copied.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -200,7 +202,8 @@ impl Connection {
 }
 
 impl Handle {
-    /// ApiVersions is asked in our highest version; a broker that does not know it says so in version 0 (KIP-511).
+    /// ApiVersions is asked in our highest version; a broker that does not know it says so in
+    /// version 0 (KIP-511).
     async fn negotiate(&self, timeout: Duration) -> Result<Versions, ClientError> {
         let broker = &self.shared.broker;
         let mut version = ApiKey::API_VERSIONS.versions().map_or(0, |range| range.max);
@@ -241,7 +244,8 @@ impl Versions {
     }
 }
 
-/// Waits for an answer. The sender is dropped unanswered only with the executor that drove the connection.
+/// Waits for an answer. The sender is dropped unanswered only with the executor that drove the
+/// connection.
 pub(crate) async fn received(broker: &str, answer: Answer) -> Result<Bytes, ClientError> {
     answer.await.unwrap_or_else(|_| Err(ClientError::lost(broker, "the client's executor ended")))
 }
@@ -342,7 +346,8 @@ impl Shared {
     }
 }
 
-/// The error of a request that met a poisoned connection: it never left, which a [`ClientError::Lost`] would leave open.
+/// The error of a request that met a poisoned connection: it never left, which a
+/// [`ClientError::Lost`] would leave open.
 fn unsent(reason: &ClientError) -> ClientError {
     match reason {
         ClientError::Lost { broker, reason } => {

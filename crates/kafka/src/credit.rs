@@ -1,11 +1,12 @@
 //! Credit: the bytes of fetched data that may be alive at once.
 //!
-//! A fetch takes credit for all it may bring before it is sent. When the response is here, the loan is settled to its
-//! length; what is left of it becomes a [`Lease`] that the slices of the response share, because each of them keeps the
-//! whole buffer alive. The credit returns when the last lease is dropped.
+//! A fetch takes credit for all it may bring before it is sent. When the response is here, the loan
+//! is settled to its length; what is left of it becomes a [`Lease`] that the slices of the response
+//! share, because each of them keeps the whole buffer alive. The credit returns when the last lease
+//! is dropped.
 //!
-//! A broker answers with at least one whole batch, however long. One longer than the named largest batch overdraws the
-//! credit: nothing is asked for until it is paid back.
+//! A broker answers with at least one whole batch, however long. One longer than the named largest
+//! batch overdraws the credit: nothing is asked for until it is paid back.
 
 use std::sync::{Arc, Mutex};
 

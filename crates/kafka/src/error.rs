@@ -1,5 +1,5 @@
-//! What can go wrong between this client and a cluster, and what to do about it: retry, refresh or give up. The decision
-//! is made here and nowhere else.
+//! What can go wrong between this client and a cluster, and what to do about it: retry, refresh or
+//! give up. The decision is made here and nowhere else.
 
 use std::io;
 use std::time::Duration;
@@ -19,7 +19,8 @@ pub enum Remedy {
     Fatal,
 }
 
-/// Why a request to the cluster failed. It is cheap to clone, since one lost connection fails many requests.
+/// Why a request to the cluster failed. It is cheap to clone, since one lost connection fails many
+/// requests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -161,7 +162,8 @@ impl ClientError {
             | Self::NoLeader { .. } => Remedy::Refresh,
             Self::TooManyRequests { .. } => Remedy::Retry,
             Self::Answered { code, .. } => remedy_of(*code),
-            // A broken frame may be the network's fault, and the connection that carried it is gone.
+            // A broken frame may be the network's fault, and the connection that carried it is
+            // gone.
             Self::Wire { source, .. } => match source {
                 WireError::UnsupportedVersion { .. }
                 | WireError::WrongApi { .. }

@@ -1,18 +1,21 @@
-//! The fetcher: reads assigned partitions from their leaders, a loop per broker, and hands slices to the partitions' sinks.
+//! The fetcher: reads assigned partitions from their leaders, a loop per broker, and hands slices
+//! to the partitions' sinks.
 //!
-//! A *slot* is what is known of an assigned partition. Its states: *unplaced* (leader not looked up yet), *ready* (its
-//! leader's loop asks for it), *stale* (the leader is not known or said no: the metadata is fetched anew), *out of range*
-//! (the ends of the log are being looked up), *stopped* (a failure was delivered; only a new assignment helps).
-//! The router places slots and starts the loops; a loop asks for the slots that are placed with its broker.
+//! A *slot* is what is known of an assigned partition. Its states: *unplaced* (leader not looked up
+//! yet), *ready* (its leader's loop asks for it), *stale* (the leader is not known or said no: the
+//! metadata is fetched anew), *out of range* (the ends of the log are being looked up), *stopped*
+//! (a failure was delivered; only a new assignment helps). The router places slots and starts the
+//! loops; a loop asks for the slots that are placed with its broker.
 //!
-//! One round of a loop: take credit, plan (which slots, in rotated order, so that the first partition is not always the
-//! one that fills the response), send, *then* deliver what the round before brought, await the response, move the slots'
-//! offsets. So the broker works on the next response while sinks take the last one. What a failed connection did not
-//! bring is asked for again from the same offsets. A slot that was assigned anew in between has another token, and what
-//! was asked for the old one is dropped.
+//! One round of a loop: take credit, plan (which slots, in rotated order, so that the first
+//! partition is not always the one that fills the response), send, *then* deliver what the round
+//! before brought, await the response, move the slots' offsets. So the broker works on the next
+//! response while sinks take the last one. What a failed connection did not bring is asked for
+//! again from the same offsets. A slot that was assigned anew in between has another token, and
+//! what was asked for the old one is dropped.
 //!
-//! Only batch headers are looked at here; CRC and records are the sink's affair. Records are fetched up to the high
-//! watermark, whether or not their transactions are decided.
+//! Only batch headers are looked at here; CRC and records are the sink's affair. Records are
+//! fetched up to the high watermark, whether or not their transactions are decided.
 
 pub mod config;
 mod round;
@@ -40,9 +43,11 @@ use slot::{Slot, Slots, Status};
 pub struct Fetched {
     /// The partition.
     pub partition: TopicPartition,
-    /// What [`Fetcher::assign`] was given: tells a fresh slice from one of an assignment that ended.
+    /// What [`Fetcher::assign`] was given: tells a fresh slice from one of an assignment that
+    /// ended.
     pub token: u64,
-    /// A slice of the response: whole batches, the first of which may start below `fetch_offset`, and no cut one.
+    /// A slice of the response: whole batches, the first of which may start below `fetch_offset`,
+    /// and no cut one.
     pub records: Bytes,
     /// The end of what is replicated.
     pub high_watermark: i64,
@@ -59,7 +64,8 @@ pub struct Fetched {
 pub enum FetchEvent {
     /// Batches.
     Records(Fetched),
-    /// The offset is not in the log. The partition is not asked for any more until it is assigned anew.
+    /// The offset is not in the log. The partition is not asked for any more until it is assigned
+    /// anew.
     OutOfRange {
         /// The partition.
         partition: TopicPartition,
@@ -87,7 +93,8 @@ pub trait FetchSink: Send + Sync + 'static {
     fn deliver(&self, event: FetchEvent);
 }
 
-/// Reads partitions. A cheap handle; the loops end with [`Fetcher::close`], or when the last handle is dropped.
+/// Reads partitions. A cheap handle; the loops end with [`Fetcher::close`], or when the last handle
+/// is dropped.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     handle: Arc<Handle>,
@@ -169,8 +176,8 @@ impl Fetcher {
         }
     }
 
-    /// Bytes of response buffers that are alive or may come: never above the budget, but for a batch longer than
-    /// [`FetchConfig::max_batch_bytes`].
+    /// Bytes of response buffers that are alive or may come: never above the budget, but for a
+    /// batch longer than [`FetchConfig::max_batch_bytes`].
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.handle.shared.credit.lent()

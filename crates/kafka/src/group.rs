@@ -1,12 +1,13 @@
-//! Membership of a consumer group (KIP-848): the coordinator assigns, members heartbeat, revoked partitions are released
-//! when they are drained.
+//! Membership of a consumer group (KIP-848): the coordinator assigns, members heartbeat, revoked
+//! partitions are released when they are drained.
 //!
-//! [`Member::join`] starts a driver on the control executor, which feeds a state machine (`membership`) with heartbeats'
-//! answers and time. What it decides comes out as [`GroupEvent`]s, in order. Code of the user never runs there, so a slow
-//! handler costs no heartbeat.
+//! [`Member::join`] starts a driver on the control executor, which feeds a state machine
+//! (`membership`) with heartbeats' answers and time. What it decides comes out as [`GroupEvent`]s,
+//! in order. Code of the user never runs there, so a slow handler costs no heartbeat.
 //!
-//! Shutdown: 1. the engine drains and commits, 2. [`Member::leave`] sends the goodbye and waits for its answer (once: a
-//! coordinator that cannot be reached notices by itself), 3. the driver ends and the events' channel closes.
+//! Shutdown: 1. the engine drains and commits, 2. [`Member::leave`] sends the goodbye and waits for
+//! its answer (once: a coordinator that cannot be reached notices by itself), 3. the driver ends
+//! and the events' channel closes.
 
 mod driver;
 mod membership;
@@ -161,8 +162,8 @@ impl Member {
         self.shared.ordered.notify_one();
     }
 
-    /// Commits in the member's name. A commit that meets a new epoch is repeated under it, for partitions that are still
-    /// the member's; the answer has the last code of each partition.
+    /// Commits in the member's name. A commit that meets a new epoch is repeated under it, for
+    /// partitions that are still the member's; the answer has the last code of each partition.
     ///
     /// # Errors
     /// The coordinator could not be asked for as long as calls are retried.

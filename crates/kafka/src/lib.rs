@@ -1,14 +1,16 @@
 //! A Kafka client whose data path slices instead of copying.
 //!
-//! The way in: [`Fetcher`] asks the leaders of assigned partitions, a loop per broker, bounded by credit in bytes; a response is
-//! one buffer, and each partition's slice of it goes to the partition's [`FetchSink`]. The way out: an [`Appender`] per
-//! thread writes records straight into its own open batches; full ones go to the [`Producer`]'s sender, which numbers
-//! them (idempotence), sends them, and repeats what failed without changing the order. Beside both: [`Member`], a
-//! member of a consumer group (KIP-848), and the calls of [`Client`].
+//! The way in: [`Fetcher`] asks the leaders of assigned partitions, a loop per broker, bounded by
+//! credit in bytes; a response is one buffer, and each partition's slice of it goes to the
+//! partition's [`FetchSink`]. The way out: an [`Appender`] per thread writes records straight into
+//! its own open batches; full ones go to the [`Producer`]'s sender, which numbers them
+//! (idempotence), sends them, and repeats what failed without changing the order. Beside both:
+//! [`Member`], a member of a consumer group (KIP-848), and the calls of [`Client`].
 //!
-//! All I/O runs on the executor that [`Client::connect`] was given, groups and commits on the one that
-//! [`Member::join`] was given; code of the user never runs on either. Protocol decisions are made by state machines
-//! without I/O ([`group`], [`sequence`](produce)), which take the time as an argument.
+//! All I/O runs on the executor that [`Client::connect`] was given, groups and commits on the one
+//! that [`Member::join`] was given; code of the user never runs on either. Protocol decisions are
+//! made by state machines without I/O ([`group`], [`sequence`](produce)), which take the time as an
+//! argument.
 #![forbid(unsafe_code)]
 
 mod admin;

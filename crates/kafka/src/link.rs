@@ -1,5 +1,5 @@
-//! The way to one broker for one purpose: makes a connection when one is asked for, again when the last one broke, and
-//! not more often than the back-off allows.
+//! The way to one broker for one purpose: makes a connection when one is asked for, again when the
+//! last one broke, and not more often than the back-off allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::backoff::Backoff;
 use crate::connection::{Connection, Endpoint};
 use crate::error::ClientError;
 
-/// What a connection carries. A broker serves one request of a connection at a time, so a fetch that waits for data must
-/// not stand before a heartbeat or a produce.
+/// What a connection carries. A broker serves one request of a connection at a time, so a fetch
+/// that waits for data must not stand before a heartbeat or a produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Metadata, group, commits, admin.
@@ -54,7 +54,8 @@ impl Link {
         Arc::new(Self { net, io, random, endpoint, state: Mutex::new(state) })
     }
 
-    /// The open connection, or a new one. Those who ask at once share one attempt; each call makes at most one.
+    /// The open connection, or a new one. Those who ask at once share one attempt; each call makes
+    /// at most one.
     pub(crate) async fn connection(&self) -> Result<Connection, ClientError> {
         let mut state = self.state.lock().await;
         if let Some(connection) =

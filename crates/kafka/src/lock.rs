@@ -1,4 +1,5 @@
-//! Locks that outlive a panic: what they guard is consistent between statements, so a poisoned one is still good.
+//! Locks that outlive a panic: what they guard is consistent between statements, so a poisoned one
+//! is still good.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,7 @@
 //! Committed offsets of a group: fetch and commit, by the group's coordinator.
 //!
-//! Both APIs name topics up to version 9 and carry topic ids from version 10 on; a topic whose id is not known makes us
-//! use the older version.
+//! Both APIs name topics up to version 9 and carry topic ids from version 10 on; a topic whose id
+//! is not known makes us use the older version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,8 +120,8 @@ impl Client {
         Ok(committed)
     }
 
-    /// Commits once, as `committer` or as nobody (for a group without members). What the coordinator said of each
-    /// partition, in the order given.
+    /// Commits once, as `committer` or as nobody (for a group without members). What the
+    /// coordinator said of each partition, in the order given.
     pub(crate) async fn commit_once(
         &self,
         group: &str,
@@ -154,7 +154,8 @@ impl Client {
     /// Commits for a group that has no members, as tools do.
     ///
     /// # Errors
-    /// The coordinator could not be asked for as long as calls are retried, or it refused one of the partitions.
+    /// The coordinator could not be asked for as long as calls are retried, or it refused one of
+    /// the partitions.
     pub async fn commit_offsets(&self, group: &str, commits: &[Commit]) -> Result<(), ClientError> {
         let mut tries = self.tries();
         loop {

@@ -1,10 +1,11 @@
 //! The producer: appenders build batches, one sender numbers and sends them.
 //!
-//! An [`Appender`] belongs to one thread and writes records into its own open batch per partition; no lock and no
-//! channel per record. A full or lingering batch is compressed on the appender's thread and handed over; from the first
-//! record on, its memory is reserved from the producer's. The sender (one task) gives each batch the partition's next
-//! sequence, over all appenders, and the `Sequencer` decides what is sent, repeated, or given up. Sending and
-//! answers are the affair of a lane per broker (another task), so that a broker that hangs holds up no other.
+//! An [`Appender`] belongs to one thread and writes records into its own open batch per partition;
+//! no lock and no channel per record. A full or lingering batch is compressed on the appender's
+//! thread and handed over; from the first record on, its memory is reserved from the producer's.
+//! The sender (one task) gives each batch the partition's next sequence, over all appenders, and
+//! the `Sequencer` decides what is sent, repeated, or given up. Sending and answers are the affair
+//! of a lane per broker (another task), so that a broker that hangs holds up no other.
 //!
 //! Every batch handed over gets exactly one [`Acked`], whatever happens.
 
@@ -43,8 +44,8 @@ pub const BATCH_BYTES: usize = 128 * 1024;
 pub const LINGER: Duration = Duration::from_millis(5);
 /// Bytes of all batches, open or on their way.
 pub const BUFFER_BYTES: usize = 32 * 1024 * 1024;
-/// Requests in flight per broker. A broker remembers five batches of a producer per partition: with more, a repeated batch
-/// could be taken for a new one.
+/// Requests in flight per broker. A broker remembers five batches of a producer per partition: with
+/// more, a repeated batch could be taken for a new one.
 pub const MAX_IN_FLIGHT: usize = 5;
 /// From the first record of a batch to the answer.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -159,21 +160,22 @@ pub struct Acked {
     pub batch: u64,
     /// Where it went.
     pub partition: TopicPartition,
-    /// Offset of its first record (-1 where the broker only says that it has the batch already), or why there is none.
+    /// Offset of its first record (-1 where the broker only says that it has the batch already), or
+    /// why there is none.
     pub outcome: Result<i64, ProduceError>,
     /// Records in it.
     pub count: u32,
 }
 
-/// Takes what became of an appender's batches. Called on the I/O side, and on the appender's thread for a batch that
-/// cannot be sealed: it must only enqueue and wake.
+/// Takes what became of an appender's batches. Called on the I/O side, and on the appender's thread
+/// for a batch that cannot be sealed: it must only enqueue and wake.
 pub trait AckSink: Send + Sync + 'static {
     /// One batch is done.
     fn acked(&self, result: Acked);
 }
 
-/// Sends batches. A cheap handle. The sender ends with [`Producer::close`], or when the last handle and the last appender
-/// are dropped; what is not done then is told to be so.
+/// Sends batches. A cheap handle. The sender ends with [`Producer::close`], or when the last handle
+/// and the last appender are dropped; what is not done then is told to be so.
 #[derive(Debug, Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -215,7 +217,8 @@ struct Shared {
 }
 
 impl Producer {
-    /// Gets a producer id (waiting while the cluster is still loading) and starts the sender on the client's executor.
+    /// Gets a producer id (waiting while the cluster is still loading) and starts the sender on the
+    /// client's executor.
     ///
     /// # Errors
     /// No producer id was to be had.
@@ -255,8 +258,8 @@ impl Producer {
         self.handle.memory.used()
     }
 
-    /// Waits until all batches that were handed over are done. Appenders hand over their open ones with
-    /// [`Appender::flush`].
+    /// Waits until all batches that were handed over are done. Appenders hand over their open ones
+    /// with [`Appender::flush`].
     pub async fn flush(&self) {
         loop {
             let settled = self.handle.settled.notified();
@@ -269,7 +272,8 @@ impl Producer {
         }
     }
 
-    /// Flushes and ends the sender. Batches handed over later are answered with [`ProduceError::Closed`].
+    /// Flushes and ends the sender. Batches handed over later are answered with
+    /// [`ProduceError::Closed`].
     pub async fn close(self) {
         self.flush().await;
         self.handle.closed.send_replace(true);

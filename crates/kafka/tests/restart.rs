@@ -1,4 +1,5 @@
-//! A broker that goes away and comes back: the embedded one, since only that can be stopped from here.
+//! A broker that goes away and comes back: the embedded one, since only that can be stopped from
+//! here.
 
 use std::sync::Arc;
 use std::time::Duration;

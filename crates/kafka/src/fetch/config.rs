@@ -4,17 +4,20 @@ use std::time::Duration;
 
 /// Bytes of response buffers that may be alive at once.
 pub const BUDGET: usize = 256 * 1024 * 1024;
-/// Bytes asked for per partition: at 256 KiB a third of the bytes travels twice, because the last batch is cut off.
+/// Bytes asked for per partition: at 256 KiB a third of the bytes travels twice, because the last
+/// batch is cut off.
 pub const MAX_PARTITION_BYTES: usize = 1024 * 1024;
 /// Bytes asked for per fetch.
 pub const MAX_FETCH_BYTES: usize = 8 * 1024 * 1024;
-/// The longest batch that is expected: `message.max.bytes` of a broker and its overhead. It is covered by credit.
+/// The longest batch that is expected: `message.max.bytes` of a broker and its overhead. It is
+/// covered by credit.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024 + 1024;
 /// How long a broker may wait for `min_bytes`.
 pub const MAX_WAIT: Duration = Duration::from_millis(250);
 /// The same while a partition is paused, so that it is asked for soon after it goes on.
 pub const PAUSED_WAIT: Duration = Duration::from_millis(100);
-/// A response of this many bytes means load; then as many are waited for: a small fetch costs 4x as much per record.
+/// A response of this many bytes means load; then as many are waited for: a small fetch costs 4x as
+/// much per record.
 pub const LOADED_BYTES: usize = 256 * 1024;
 /// How long they are waited for.
 pub const LOADED_WAIT: Duration = Duration::from_millis(10);

@@ -76,7 +76,8 @@ pub(super) async fn run(shared: Arc<Shared>, node: i32) {
 }
 
 impl Rounds {
-    /// What was fetched is delivered before waiting for credit, because its leases may be what we wait for.
+    /// What was fetched is delivered before waiting for credit, because its leases may be what we
+    /// wait for.
     async fn credit(&mut self, shared: &Shared) -> Loan {
         let config = &shared.config;
         let want = config.max_fetch_bytes + config.max_batch_bytes;
@@ -262,8 +263,8 @@ impl Slot {
     }
 }
 
-/// The bytes of the whole batches at the start of `records`, and the offset after the last one. What is malformed behind
-/// a whole batch is left for the next fetch to meet first.
+/// The bytes of the whole batches at the start of `records`, and the offset after the last one.
+/// What is malformed behind a whole batch is left for the next fetch to meet first.
 fn whole_batches(records: &Bytes, offset: i64) -> Result<Option<(usize, i64)>, String> {
     let mut walk = batches(records);
     let mut whole = None;
@@ -357,7 +358,8 @@ mod tests {
         assert!(found(batch(10, 3), 13).expect_err("old").contains("below the offset"));
     }
 
-    /// What becomes of a ready slot at offset 13 that gets this answer: its event and its status afterwards.
+    /// What becomes of a ready slot at offset 13 that gets this answer: its event and its status
+    /// afterwards.
     fn absorbed(answers: &[FetchedPartition]) -> (Option<FetchEvent>, Status, i64) {
         let mut slots = Slots::default();
         let partition = TopicPartition::new("t", 0);

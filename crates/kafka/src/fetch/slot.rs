@@ -126,7 +126,8 @@ impl Slots {
         self.0.iter_mut()
     }
 
-    /// The slot that this part of a fetch was asked for, if it is still the same assignment at the same offset.
+    /// The slot that this part of a fetch was asked for, if it is still the same assignment at the
+    /// same offset.
     pub(super) fn asked(
         &mut self,
         partition: &TopicPartition,

@@ -21,8 +21,8 @@ type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 struct Driver {
     shared: Arc<Shared>,
     machine: Membership,
-    /// Events that the owner has no room for yet. Few: the coordinator changes nothing before revoked partitions are
-    /// released, and that takes an owner who reads.
+    /// Events that the owner has no room for yet. Few: the coordinator changes nothing before
+    /// revoked partitions are released, and that takes an owner who reads.
     untold: VecDeque<GroupEvent>,
     heartbeat: Pending<Result<Response, ClientError>>,
     topics: Pending<Vec<(Uuid, Arc<str>)>>,
@@ -53,7 +53,8 @@ pub(super) async fn run(
                 Ok(permit) => if let Some(event) = driver.untold.pop_front() {
                     permit.send(event);
                 },
-                // The owner is gone; the group goes on without hearing of it, until it is told to leave.
+                // The owner is gone; the group goes on without hearing of it, until it is told to
+                // leave.
                 Err(_) => driver.untold.clear(),
             },
             () = shared.ordered.notified() => driver.take_orders(),
@@ -149,7 +150,8 @@ async fn heartbeat(
     client.call(&coordinator, |_| request).await
 }
 
-/// The subscribed topics after a refresh; what is still unknown is asked for again at the next heartbeat's answer.
+/// The subscribed topics after a refresh; what is still unknown is asked for again at the next
+/// heartbeat's answer.
 async fn resolve(shared: Arc<Shared>) -> Vec<(Uuid, Arc<str>)> {
     let names: Vec<Arc<str>> =
         shared.config.topics.iter().map(|name| Arc::from(name.as_str())).collect();

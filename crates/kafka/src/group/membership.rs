@@ -1,16 +1,17 @@
 //! The member's side of KIP-848, without I/O: `step(now, input)` returns actions.
 //!
-//! Phases: *joining* (epoch 0) -> *member* -> *leaving* -> *ended*. From *member* a fence (our epoch or id is not known any
-//! more) leads back to *joining*, with everything lost; a fatal error leads to *ended*.
+//! Phases: *joining* (epoch 0) -> *member* -> *leaving* -> *ended*. From *member* a fence (our
+//! epoch or id is not known any more) leads back to *joining*, with everything lost; a fatal error
+//! leads to *ended*.
 //!
-//! Three sets of partitions: `target` is what the coordinator last assigned, `owned` is what we report and nobody else can
-//! have, `releasing` is the part of `owned` that was revoked and is being drained. The coordinator only assigns what its
-//! last owner has given up, so new partitions are ours at once; revoked ones stay in `owned`, and thus in the report,
-//! until they are released.
+//! Three sets of partitions: `target` is what the coordinator last assigned, `owned` is what we
+//! report and nobody else can have, `releasing` is the part of `owned` that was revoked and is
+//! being drained. The coordinator only assigns what its last owner has given up, so new partitions
+//! are ours at once; revoked ones stay in `owned`, and thus in the report, until they are released.
 //!
-//! One heartbeat is in flight at a time. It carries everything when joining and after any failure, since we cannot know
-//! what the coordinator still has of us; otherwise only the owned partitions, when they changed. A change is reported at
-//! once instead of at the next interval.
+//! One heartbeat is in flight at a time. It carries everything when joining and after any failure,
+//! since we cannot know what the coordinator still has of us; otherwise only the owned partitions,
+//! when they changed. A change is reported at once instead of at the next interval.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -295,8 +296,8 @@ impl Membership {
         }
     }
 
-    /// An ordinary heartbeat may have been in flight when we were told to leave: its answer is not the goodbye's, which
-    /// is sent now. After the goodbye it is over, whatever came of it.
+    /// An ordinary heartbeat may have been in flight when we were told to leave: its answer is not
+    /// the goodbye's, which is sent now. After the goodbye it is over, whatever came of it.
     fn leave_on(&mut self, actions: &mut Vec<Action>) {
         if self.goodbye {
             self.end(actions);

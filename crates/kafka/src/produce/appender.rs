@@ -1,8 +1,8 @@
 //! An appender: open batches of one thread, one per partition it writes to.
 //!
-//! A slot is *empty* or *open*. The first record opens it and reserves memory for a whole batch; the record that does not
-//! fit, the end of the linger time, a flush, or a lack of memory hand the batch over and leave the slot empty. Nothing
-//! here waits.
+//! A slot is *empty* or *open*. The first record opens it and reserves memory for a whole batch;
+//! the record that does not fit, the end of the linger time, a flush, or a lack of memory hand the
+//! batch over and leave the slot empty. Nothing here waits.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub struct TopicHandle(usize);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The producer's memory is used up. What was open has been handed over; append again when the appender's
-    /// [`Wake`] was woken.
+    /// The producer's memory is used up. What was open has been handed over; append again when the
+    /// appender's [`Wake`] was woken.
     #[error("the producer's memory is used up for the moment")]
     Full,
     /// The record does not fit into the largest batch.
@@ -125,7 +125,8 @@ impl Appender {
         self.room = Some(room);
     }
 
-    /// A handle of the topic, if the metadata knows it; partitions that were added since are taken over.
+    /// A handle of the topic, if the metadata knows it; partitions that were added since are taken
+    /// over.
     ///
     /// # Errors
     /// [`AppendError::UnknownTopic`]; see [`Client::refresh`](crate::Client::refresh).
@@ -160,8 +161,8 @@ impl Appender {
         Ok(TopicHandle(index))
     }
 
-    /// Appends a record; to `partition`, or to the one of its key, or without a key to the one that is being filled.
-    /// Returns the number of the batch that it went into.
+    /// Appends a record; to `partition`, or to the one of its key, or without a key to the one that
+    /// is being filled. Returns the number of the batch that it went into.
     ///
     /// # Errors
     /// The record was not appended; see [`AppendError`].
@@ -210,7 +211,8 @@ impl Appender {
         }
         self.hand_over(topic.0, index);
         if partition.is_none() && record.key.is_none() {
-            // Records without a key move on to another partition, whose batch may be open, and full for this one.
+            // Records without a key move on to another partition, whose batch may be open, and full
+            // for this one.
             index = self.slot_index(topic, None, None)?;
             let room =
                 |slot: &Slot| slot.open.is_none() || slot.builder.len() + size <= self.batch_bytes;

@@ -36,8 +36,8 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Writes producer and sequence into the header, under the CRC. Without a copy, unless an earlier request with these
-    /// bytes is still being written.
+    /// Writes producer and sequence into the header, under the CRC. Without a copy, unless an
+    /// earlier request with these bytes is still being written.
     pub(super) fn number(&mut self, producer_id: i64, epoch: i16, sequence: i32) {
         let mut bytes = std::mem::take(&mut self.bytes)
             .try_into_mut()

@@ -1,7 +1,8 @@
 //! The produce requests of one broker: sent in the order they come in, answered in that order.
 //!
-//! The sequencer lets only so many be in flight, so that the lane's queue never fills. When the connection breaks, every
-//! request in flight is reported as failed before the next one is sent on a new connection.
+//! The sequencer lets only so many be in flight, so that the lane's queue never fills. When the
+//! connection breaks, every request in flight is reported as failed before the next one is sent on
+//! a new connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -122,7 +123,8 @@ impl Lane {
         Ok(connection)
     }
 
-    /// The answer to the oldest request. Nothing is lost when this is dropped halfway: the request stays the oldest.
+    /// The answer to the oldest request. Nothing is lost when this is dropped halfway: the request
+    /// stays the oldest.
     async fn oldest(&mut self) -> Landed {
         let frame = match self.sent.front_mut() {
             Some(sent) => (&mut sent.answer).await,

@@ -20,8 +20,8 @@ struct Pool {
 #[derive(Debug, Default)]
 struct State {
     used: usize,
-    /// Appenders that were refused, woken at the next return. One entry per refused appender, since each asks again
-    /// only after it was woken.
+    /// Appenders that were refused, woken at the next return. One entry per refused appender, since
+    /// each asks again only after it was woken.
     refused: Vec<Wake>,
 }
 
@@ -34,7 +34,8 @@ impl Memory {
         lock(&self.pool.state).used
     }
 
-    /// Room for `bytes`, or `wake` is woken when there may be some. A batch larger than the limit gets the whole of it.
+    /// Room for `bytes`, or `wake` is woken when there may be some. A batch larger than the limit
+    /// gets the whole of it.
     pub(super) fn reserve(&self, bytes: usize, wake: Option<&Wake>) -> Option<Reservation> {
         let mut state = lock(&self.pool.state);
         let bytes = bytes.min(self.pool.limit);

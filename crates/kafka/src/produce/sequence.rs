@@ -1,23 +1,28 @@
-//! Which batch is sent when, under which sequence, and what an answer means: the idempotent producer without I/O.
+//! Which batch is sent when, under which sequence, and what an answer means: the idempotent
+//! producer without I/O.
 //!
-//! Per partition there is a *track*: batches that wait (in order) and batches in flight (in order, oldest first). A batch
-//! gets the partition's next sequence when it is first sent, and keeps it however often it is repeated, so that the
-//! broker can drop what it has already. The rules:
+//! Per partition there is a *track*: batches that wait (in order) and batches in flight (in order,
+//! oldest first). A batch gets the partition's next sequence when it is first sent, and keeps it
+//! however often it is repeated, so that the broker can drop what it has already. The rules:
 //!
-//! 1. Up to five batches of a partition are in flight, all with one broker. A request carries at most one of each partition.
-//!    The broker knows the last five again, so no batch is sent while one five before it has no good answer: a refusal of
-//!    one that was in the log already would otherwise let those behind it push it out of the broker's memory.
-//!    The first batch of an epoch is in flight alone: a broker that has never heard of a producer takes whatever sequence
-//!    comes first, so a second batch could be written in the place of a first one that failed.
-//! 2. When one fails in a way that a repetition cures, it goes back to its place, and the track is *held*: nothing is sent
-//!    until everything in flight has its answer. Those behind it fail too (their sequence has a gap before it) and go
-//!    back to their places. Then all are sent again in order, with the same sequences.
-//! 3. When one fails for good, its sequence is missing at the broker and nothing behind it could be written. The track is
-//!    held, its epoch is raised (the state of a producer is per partition at the broker, so others need not know), and what
-//!    waits is numbered anew from 0. But a batch whose fate is not known cannot be numbered anew: under another epoch the
-//!    broker would not see that it has it. It is reported as *may have been written*.
-//! 4. A gap or an unknown producer reported for the oldest batch means that the broker lost what we know it had. If no
-//!    attempt of the batch was left without an answer, it is not in the log, and rule 3 sends it again.
+//! 1. Up to five batches of a partition are in flight, all with one broker. A request carries at
+//!    most one of each partition. The broker knows the last five again, so no batch is sent while
+//!    one five before it has no good answer: a refusal of one that was in the log already would
+//!    otherwise let those behind it push it out of the broker's memory. The first batch of an epoch
+//!    is in flight alone: a broker that has never heard of a producer takes whatever sequence comes
+//!    first, so a second batch could be written in the place of a first one that failed.
+//! 2. When one fails in a way that a repetition cures, it goes back to its place, and the track is
+//!    *held*: nothing is sent until everything in flight has its answer. Those behind it fail too
+//!    (their sequence has a gap before it) and go back to their places. Then all are sent again in
+//!    order, with the same sequences.
+//! 3. When one fails for good, its sequence is missing at the broker and nothing behind it could be
+//!    written. The track is held, its epoch is raised (the state of a producer is per partition at
+//!    the broker, so others need not know), and what waits is numbered anew from 0. But a batch
+//!    whose fate is not known cannot be numbered anew: under another epoch the broker would not see
+//!    that it has it. It is reported as *may have been written*.
+//! 4. A gap or an unknown producer reported for the oldest batch means that the broker lost what we
+//!    know it had. If no attempt of the batch was left without an answer, it is not in the log, and
+//!    rule 3 sends it again.
 //! 5. A batch that waits longer than the delivery time-out is given up, in flight never.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,7 +48,8 @@ pub(super) struct Sequencer {
     backoff: Backoff,
     random: Random,
     tracks: BTreeMap<TopicPartition, Track>,
-    /// At least the partitions where something waits: most of a large topic's are idle most of the time.
+    /// At least the partitions where something waits: most of a large topic's are idle most of the
+    /// time.
     active: BTreeSet<TopicPartition>,
     requests: BTreeMap<u64, InFlight>,
     busy: BTreeMap<i32, usize>,
@@ -218,8 +224,8 @@ impl Sequencer {
         open.into_values().collect()
     }
 
-    /// The partitions where something waits, from another one on each time, so that a full request does not always leave
-    /// out the same ones.
+    /// The partitions where something waits, from another one on each time, so that a full request
+    /// does not always leave out the same ones.
     fn in_turn(&mut self) -> Vec<TopicPartition> {
         let waits = |partition: &TopicPartition| {
             self.tracks.get(partition).is_some_and(|track| !track.waiting.is_empty())
@@ -234,7 +240,8 @@ impl Sequencer {
         partitions
     }
 
-    /// The broker answered a request; a partition that the answer leaves out counts as not answered.
+    /// The broker answered a request; a partition that the answer leaves out counts as not
+    /// answered.
     pub(super) fn answered(
         &mut self,
         now: Instant,
@@ -518,7 +525,8 @@ impl Track {
     fn raise_epoch(&mut self, settled: &mut Vec<Settled>) {
         self.next_sequence = 0;
         self.established = false;
-        // The end of the epochs is 32,767 failures away; the batches that then start over are refused loudly.
+        // The end of the epochs is 32,767 failures away; the batches that then start over are
+        // refused loudly.
         self.epoch = self.epoch.checked_add(1).unwrap_or(0);
         for mut entry in std::mem::take(&mut self.waiting) {
             if entry.unknown {

@@ -1,4 +1,5 @@
-//! Connections that are cut in the middle: a proxy between client and broker hangs up after some bytes, both ways.
+//! Connections that are cut in the middle: a proxy between client and broker hangs up after some
+//! bytes, both ways.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

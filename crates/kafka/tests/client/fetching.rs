@@ -29,7 +29,8 @@ async fn the_credit_is_never_exceeded() {
     }
     let (mut held, mut total, mut most) = (Vec::new(), 0, 0);
     while total < 60_000 {
-        // Slices are kept until nothing more comes: then the fetcher waits for credit, and one is let go.
+        // Slices are kept until nothing more comes: then the fetcher waits for credit, and one is
+        // let go.
         match timeout(Duration::from_millis(50), events.recv()).await {
             Ok(Some(FetchEvent::Records(fetched))) => {
                 total += copied(&fetched).len();

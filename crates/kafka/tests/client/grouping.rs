@@ -101,7 +101,8 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
         committed.iter().map(|c| (c.partition.clone(), c.offset, c.metadata.as_str())).collect();
     assert_eq!(read, [(partitions[0].clone(), 17, "set above 17"), (partitions[1].clone(), 4, "")]);
 
-    // Outsiders may not commit while the group has members; too much metadata is refused for its partition alone.
+    // Outsiders may not commit while the group has members; too much metadata is refused for its
+    // partition alone.
     let refused = client.commit_offsets(&group, &commits).await.expect_err("a member is there");
     assert!(refused.code().is_some(), "{refused}");
     let long = vec![commit(&partitions[0], 18, &"x".repeat(5_000)), commit(&partitions[1], 5, "")];
@@ -129,7 +130,8 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
     let (second, mut second_events) =
         Member::join(&client, Executor::current(), config).await.expect("joined");
     let mut second_held = BTreeSet::new();
-    // Commits go on all through the hand-over, and none of a partition that is still held is refused.
+    // Commits go on all through the hand-over, and none of a partition that is still held is
+    // refused.
     let mut offset = 0;
     while second_held.len() < 2 {
         offset = (offset + 1) % 20;

@@ -259,8 +259,8 @@ fn sequences_wrap_to_zero() {
     assert_eq!(sequence_after(i32::MAX - 1, 5), 3);
 }
 
-/// The broker's side of idempotence, for one partition: the next sequence (any, from a producer that it has not heard of)
-/// and the last five batches.
+/// The broker's side of idempotence, for one partition: the next sequence (any, from a producer
+/// that it has not heard of) and the last five batches.
 #[derive(Default)]
 struct Log {
     ids: Vec<u64>,
@@ -304,8 +304,8 @@ impl Log {
     }
 }
 
-/// Random batches, answers, refusals and cuts against a model of the broker: every batch is in the log exactly once, in
-/// order, and was acknowledged once.
+/// Random batches, answers, refusals and cuts against a model of the broker: every batch is in the
+/// log exactly once, in order, and was acknowledged once.
 fn faults(seed: u64) -> (usize, usize) {
     let random = Random::seeded(seed);
     let mut bench = Bench::new(seed ^ 1);
@@ -328,7 +328,8 @@ fn faults(seed: u64) -> (usize, usize) {
         flying.extend(bench.requests());
         let faulty = step < 500;
         if faulty && random.chance(1, 12) {
-            // The connection is cut: some of what was in flight was carried out, nothing was heard of it.
+            // The connection is cut: some of what was in flight was carried out, nothing was heard
+            // of it.
             cuts += 1;
             let done = random.below(6);
             for (index, request) in (0..).zip(std::mem::take(&mut flying)) {
