@@ -418,6 +418,18 @@ pub(crate) mod testing {
         pub(crate) unknown: Vec<String>,
         /// Records per batch.
         pub(crate) batch: u64,
+        open: u64,
+        filled: u64,
+    }
+
+    impl Tray {
+        /// Whether this batch is there to be acknowledged; nothing is added to it any more.
+        pub(crate) fn seal(&mut self, batch: u64) -> bool {
+            if batch == self.open && self.filled > 0 {
+                (self.open, self.filled) = (self.open + 1, 0);
+            }
+            batch < self.open
+        }
     }
 
     /// An outlet that keeps what is appended.
@@ -440,7 +452,11 @@ pub(crate) mod testing {
                 return Err(OutletError::Full);
             }
             tray.room -= 1;
-            let batch = tray.written.len() as u64 / tray.batch;
+            let batch = tray.open;
+            tray.filled += 1;
+            if tray.filled == tray.batch {
+                (tray.open, tray.filled) = (batch + 1, 0);
+            }
             let headers = record
                 .headers
                 .iter()

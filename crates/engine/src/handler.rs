@@ -132,6 +132,12 @@ impl HandlerFactory for Box<dyn HandlerFactory> {
     }
 }
 
+impl HandlerFactory for &dyn HandlerFactory {
+    fn make(&self, place: Place) -> Box<dyn Handler> {
+        (**self).make(place)
+    }
+}
+
 /// What a handler may do besides returning.
 pub struct Context<'a> {
     emitter: &'a mut Emitter,

@@ -809,7 +809,10 @@ impl Lane {
     }
 
     fn admit(&self, partition: &Partition, batch: &Batch) -> Admitted {
+        // A partition that is paused keeps its part; the others go on with theirs.
+        let part = (self.config.in_flight / self.indexes.len().max(1) as u64).max(1);
         let free = self.config.in_flight.saturating_sub(self.in_flight).min(RUN_EVENTS);
+        let free = free.min(part.saturating_sub(partition.ledger.unfinished()));
         admit(&partition.ledger, batch.header().last_offset(), free, partition.admission_limit())
     }
 
@@ -897,3 +900,6 @@ fn stop(partition: &mut Partition, reason: StopReason, control: &Inbox<ControlIn
     partition.forget_unstarted();
     partition.show();
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::completed::{CompletedSet, METADATA_LIMIT};
 use crate::config::{Order, Sabotage};
 use crate::dead_letter::{Failure, Tokens};
 use crate::error::StopReason;
-use crate::ledger::{Ledger, Snapshot};
+use crate::ledger::Ledger;
 use crate::message::{Assign, ControlInput};
 use crate::metrics::PartitionCells;
 use crate::slot::{Entry, Slots};
@@ -159,28 +159,20 @@ impl Partition {
 
     /// What is to be committed now.
     pub(crate) fn propose(&self, sabotage: Sabotage) -> Option<Proposal> {
-        if matches!(self.stopped, Some(StopReason::Ledger(_)))
-            || self.commit.is_clean(self.ledger.version())
-        {
+        if matches!(self.stopped, Some(StopReason::Ledger(_))) {
             return None;
         }
-        let snapshot = match sabotage {
-            Sabotage::CommitEarly => Snapshot {
-                offset: self.ledger.taken(),
-                completed: CompletedSet::empty(),
-                version: self.ledger.version(),
-            },
-            _ => self.ledger.snapshot(),
+        let version = self.ledger.version();
+        let (offset, metadata) = match sabotage {
+            Sabotage::CommitEarly => (self.ledger.taken(), String::new()),
+            _ if self.commit.is_clean(version) => return None,
+            _ => {
+                let snapshot = self.ledger.snapshot();
+                (snapshot.offset, self.commit.propose(&snapshot)?)
+            }
         };
-        let metadata = self.commit.propose(&snapshot)?;
         let (partition, token) = (self.holding.partition.clone(), self.holding.token);
-        Some(Proposal {
-            partition,
-            token,
-            offset: snapshot.offset,
-            metadata,
-            version: snapshot.version,
-        })
+        Some(Proposal { partition, token, offset, metadata, version })
     }
 
     /// Shows how it stands.

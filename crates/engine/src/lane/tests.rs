@@ -1,0 +1,672 @@
+//! A lane and its workers, stepped by hand: what arrives, who goes next and how long a handler takes is the test's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use onrush_kafka::TopicPartition;
+use onrush_record::Compression;
+use onrush_runtime::{Clock, Instant, Random, Step, Wake, Work};
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::assignment::{Assignment, Holding, TOKEN_STRIDE};
+use crate::completed::CompletedSet;
+use crate::dead_letter::{TOKEN_INTERVAL, TOKENS};
+use crate::emit::Delivery;
+use crate::emit::testing::TestOutlet;
+use crate::handler::HandlerError;
+use crate::metrics::{Metrics, Snapshot};
+use crate::source::testing::{batch, slice};
+use crate::worker::Worker;
+
+/// What a handler was called with, and what it is to do.
+#[derive(Default)]
+struct Script {
+    /// (partition, offset), in the order of the calls.
+    calls: Vec<(i32, i64)>,
+    fail: Vec<i64>,
+    panic: Vec<i64>,
+    emit: bool,
+    assigned: Vec<i32>,
+    revoked: Vec<i32>,
+    /// Milliseconds that calls on workers take at most.
+    takes: u64,
+    /// Keys that run now, with the number of events of theirs that have ended.
+    running: BTreeMap<(i32, Vec<u8>), Instant>,
+}
+
+#[derive(Clone)]
+struct Scripted(Arc<Mutex<Script>>, Random);
+
+impl Handler for Scripted {
+    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let mut script = self.0.lock().unwrap();
+        script.calls.push((event.partition, event.offset));
+        let took = Duration::from_millis(self.1.below(script.takes + 1));
+        if let (Some(key), true) = (event.key, script.takes > 0) {
+            // The flag of the key is up until the call's virtual end.
+            let end = script.running.insert((event.partition, key.to_vec()), cx.now() + took);
+            assert!(end.is_none_or(|end| end <= cx.now()), "two events of one key at once");
+            cx.finish_after(took);
+        }
+        if script.emit {
+            cx.emit("out", event.key, event.value, &[])?;
+        }
+        let (fails, panics) =
+            (script.fail.contains(&event.offset), script.panic.contains(&event.offset));
+        drop(script);
+        assert!(!panics, "asked to");
+        if fails { Err(HandlerError::msg("asked to")) } else { Ok(()) }
+    }
+
+    fn assigned(&mut self, assignment: &Assignment) {
+        self.0.lock().unwrap().assigned.push(assignment.partition);
+    }
+
+    fn revoked(&mut self, assignment: &Assignment) {
+        self.0.lock().unwrap().revoked.push(assignment.partition);
+    }
+}
+
+struct Bench {
+    lane: Lane,
+    workers: Vec<Worker>,
+    posts: Vec<Arc<Post>>,
+    inbox: Arc<Inbox<LaneInput>>,
+    control: Arc<Inbox<ControlInput>>,
+    /// The lane's, then the workers'.
+    outlets: Vec<TestOutlet>,
+    delivered: Vec<u64>,
+    script: Arc<Mutex<Script>>,
+    metrics: Metrics,
+    /// Its paused clock is the time of lane and workers.
+    time: Runtime,
+    told: VecDeque<ControlInput>,
+}
+
+impl Bench {
+    fn new(workers: usize, order: Order) -> Self {
+        let script = Arc::new(Mutex::new(Script::default()));
+        let (inbox, control) =
+            (Arc::new(Inbox::new(Wake::new())), Arc::new(Inbox::new(Wake::new())));
+        let posts: Vec<_> =
+            (0..workers).map(|_| Arc::new(Post::new(Inbox::new(Wake::new())))).collect();
+        let outlets: Vec<_> = (0..=workers).map(|_| TestOutlet::new(3)).collect();
+        let metrics = Metrics::new(1);
+        let handler = |place: u64| Box::new(Scripted(Arc::clone(&script), Random::seeded(place)));
+        let runner =
+            if workers == 0 { Runner::Inline(handler(0)) } else { Runner::Workers(posts.clone()) };
+        let config = LaneConfig {
+            number: 0,
+            order,
+            slots: 16,
+            in_flight: 1_000,
+            clock: Clock::System,
+            open_bytes: 1 << 20,
+            dead_letter_topic: None,
+        };
+        let emitter = |at: usize| Emitter::new(Box::new(outlets[at].clone()));
+        let lane = Lane::new(
+            config,
+            Arc::clone(&inbox),
+            Arc::clone(&control),
+            runner,
+            emitter(0),
+            metrics.lane(0),
+        );
+        let made = posts.iter().enumerate().map(|(number, post)| {
+            let (lanes, control) = (vec![Arc::clone(&inbox)], Arc::clone(&control));
+            let handler = handler(number as u64 + 1);
+            Worker::new(
+                number,
+                Arc::clone(post),
+                lanes,
+                control,
+                Clock::System,
+                handler,
+                emitter(number + 1),
+            )
+        });
+        let workers = made.collect();
+        let delivered = vec![0; outlets.len()];
+        let time = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let told = VecDeque::new();
+        Self {
+            lane,
+            workers,
+            posts,
+            inbox,
+            control,
+            outlets,
+            delivered,
+            script,
+            metrics,
+            time,
+            told,
+        }
+    }
+
+    fn inline() -> Self {
+        Self::new(0, Order::Key)
+    }
+
+    fn name(partition: i32) -> TopicPartition {
+        TopicPartition::new("flights", partition)
+    }
+
+    fn assign(&mut self, partition: i32, token: u64, start: i64, completed: CompletedSet) {
+        let (topic, member) = ("flights".into(), "member".into());
+        let assignment = Assignment { topic, partition, epoch: token as i32, start, member };
+        let holding = Arc::new(Holding::new(assignment, token * TOKEN_STRIDE));
+        let cells = self.metrics.assign(&Self::name(partition), 0);
+        let assign = Assign { holding, committed: Some(start), completed, cells };
+        self.inbox.push(LaneInput::Assign(Box::new(assign)));
+        self.settle();
+    }
+
+    /// Batches of `count` events with keys of one digit, for the reading under `token`.
+    fn fetched(&self, partition: i32, token: u64, base: i64, count: usize) {
+        let keys: Vec<_> = (0..count).map(|at| ((base as usize + at) % 10).to_string()).collect();
+        let events: Vec<_> =
+            keys.iter().map(|key| (Some(key.as_bytes()), key.as_bytes())).collect();
+        let slice = slice([batch(base, Compression::None, &events)], base + count as i64);
+        self.slice(partition, token * TOKEN_STRIDE, slice);
+    }
+
+    fn slice(&self, partition: i32, token: u64, slice: Slice) {
+        self.inbox.push(LaneInput::Fetched { partition: Self::name(partition), token, slice });
+    }
+
+    fn now(&self) -> Instant {
+        let _context = self.time.enter();
+        Instant::now()
+    }
+
+    /// One step of the lane, or of a worker from 1 on; whether it did something.
+    fn step(&mut self, part: usize) -> bool {
+        let _context = self.time.enter();
+        let now = Instant::now();
+        let step = match part {
+            0 => self.lane.run_once(now),
+            _ => self.workers[part - 1].run_once(now),
+        };
+        step == Step::Worked
+    }
+
+    /// Steps everything until nothing works any more.
+    fn settle(&mut self) {
+        loop {
+            let mut worked = self.step(0);
+            for part in 1..=self.workers.len() {
+                worked |= self.step(part);
+            }
+            self.control.take(&mut self.told);
+            if !worked {
+                return;
+            }
+        }
+    }
+
+    /// Acknowledges what was written to all outlets so far.
+    fn acknowledge(&mut self) {
+        for at in 0..self.outlets.len() {
+            while self.acknowledge_one(at) {}
+        }
+        self.settle();
+    }
+
+    fn acknowledge_one(&mut self, at: usize) -> bool {
+        if !self.outlets[at].0.lock().unwrap().seal(self.delivered[at]) {
+            return false;
+        }
+        let delivery = Delivery { batch: self.delivered[at], result: Ok(()) };
+        self.delivered[at] += 1;
+        match at {
+            0 => self.inbox.push(LaneInput::Delivered(delivery)),
+            _ => self.posts[at - 1].inbox.push(WorkerInput::Delivered(delivery)),
+        }
+        true
+    }
+
+    fn offsets(&self, partition: i32) -> Vec<i64> {
+        let script = self.script.lock().unwrap();
+        script.calls.iter().filter(|call| call.0 == partition).map(|call| call.1).collect()
+    }
+
+    /// What would be committed now: by partition (offset, completed-set).
+    fn proposals(&mut self) -> BTreeMap<i32, (i64, CompletedSet)> {
+        self.inbox.push(LaneInput::Commit);
+        self.settle();
+        let mut proposals = BTreeMap::new();
+        for told in self.told.drain(..) {
+            if let ControlInput::Proposals(_, all) = told {
+                for proposal in all {
+                    let set = CompletedSet::decode(proposal.offset, &proposal.metadata);
+                    proposals.insert(proposal.partition.partition, (proposal.offset, set));
+                }
+            }
+        }
+        proposals
+    }
+
+    fn revoke(&mut self, partition: i32, after: Duration) {
+        self.inbox.push(LaneInput::Revoke(Self::name(partition), self.now() + after));
+        self.settle();
+    }
+
+    fn drained(&mut self) -> Option<(i32, Option<Proposal>, u64)> {
+        self.told.iter().find_map(|told| match told {
+            ControlInput::Drained { partition, proposal, running, .. } => {
+                Some((partition.partition, proposal.clone(), *running))
+            }
+            _ => None,
+        })
+    }
+
+    fn stop_reason(&self) -> Option<&StopReason> {
+        self.told.iter().find_map(|told| match told {
+            ControlInput::Stopped(stopped) => Some(&stopped.reason),
+            _ => None,
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.metrics.snapshot()
+    }
+
+    fn pass_time(&mut self, time: Duration) {
+        self.time.block_on(tokio::time::advance(time));
+        self.settle();
+    }
+}
+
+fn none() -> CompletedSet {
+    CompletedSet::empty()
+}
+
+#[test]
+fn events_are_called_in_order_and_committed() {
+    let mut bench = Bench::inline();
+    bench.assign(0, 1, 5, none());
+    bench.fetched(0, 1, 3, 10);
+    bench.fetched(0, 1, 13, 3_000);
+    bench.settle();
+    assert_eq!(bench.offsets(0), (5..3_013).collect::<Vec<_>>());
+    assert_eq!(bench.proposals()[&0], (3_013, none()));
+    assert_eq!(bench.snapshot().total.done, 3_008);
+    assert!(bench.proposals().contains_key(&0), "not answered, so still to be committed");
+}
+
+#[test]
+fn trap_01_what_was_polled_is_not_committed_before_it_is_acknowledged() {
+    let mut bench = Bench::inline();
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 10);
+    bench.settle();
+    assert_eq!(bench.offsets(0).len(), 10);
+    assert!(bench.proposals().is_empty());
+    assert!(bench.acknowledge_one(0));
+    bench.settle();
+    assert_eq!(bench.proposals()[&0].0, 3);
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0], (10, none()));
+}
+
+#[test]
+fn trap_03_a_slice_or_outcome_of_an_old_assignment_neither_counts_nor_blocks() {
+    let mut bench = Bench::inline();
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 3);
+    bench.settle();
+    bench.inbox.push(LaneInput::Lost(Bench::name(0)));
+    bench.assign(0, 2, 0, none());
+    bench.fetched(0, 1, 0, 3);
+    bench.settle();
+    assert_eq!(bench.offsets(0).len(), 3, "a slice of the old reading was run");
+    bench.acknowledge();
+    assert!(bench.proposals().is_empty(), "an acknowledgement of the old assignment counted");
+    bench.fetched(0, 2, 0, 3);
+    bench.settle();
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0].0, 3);
+    assert!(bench.snapshot().total.stale >= 2);
+}
+
+#[test]
+fn trap_04_nothing_stays_counted_when_a_partition_leaves() {
+    let mut bench = Bench::new(2, Order::Key);
+    bench.lane.config.in_flight = 40;
+    bench.script.lock().unwrap().emit = true;
+    for token in 1..5 {
+        bench.assign(0, token, 0, none());
+        bench.fetched(0, token, 0, 100);
+        bench.settle();
+        // Never acknowledged: the in-flight bound is used up, and given back when the partition is lost.
+        assert_eq!(bench.offsets(0).len(), 40 * token as usize);
+        bench.inbox.push(LaneInput::Lost(Bench::name(0)));
+        bench.settle();
+    }
+    assert!(bench.posts.iter().all(|post| post.load() == 0));
+}
+
+#[test]
+fn trap_10_finished_work_is_committed_before_the_assignment_ends() {
+    let mut bench = Bench::inline();
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 0, none());
+    bench.assign(1, 2, 0, none());
+    bench.fetched(0, 1, 0, 6);
+    bench.fetched(1, 2, 0, 6);
+    bench.settle();
+    bench.revoke(0, Duration::from_secs(10));
+    assert!(bench.drained().is_none(), "drained with acknowledgements outstanding");
+    bench.acknowledge();
+    let (partition, proposal, running) = bench.drained().unwrap();
+    assert_eq!((partition, proposal.unwrap().offset, running), (0, 6, 0));
+    // The one that stays is not fenced with it.
+    assert_eq!(bench.proposals()[&1].0, 6);
+    bench.fetched(1, 2, 6, 6);
+    bench.settle();
+    assert_eq!(bench.offsets(1).len(), 12);
+}
+
+#[test]
+fn trap_11_what_was_buffered_and_not_started_is_not_committed_on_revoke() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.script.lock().unwrap().takes = 50;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 100);
+    bench.settle();
+    bench.revoke(0, Duration::from_secs(10));
+    for _ in 0..20 {
+        bench.pass_time(Duration::from_millis(60));
+    }
+    let (_, proposal, running) = bench.drained().unwrap();
+    let called = bench.offsets(0).len() as i64;
+    assert_eq!(running, 0);
+    assert!((1..100).contains(&called));
+    assert_eq!(proposal.unwrap().offset, called);
+}
+
+#[test]
+fn trap_24_an_event_that_failed_holds_back_the_commit() {
+    let mut bench = Bench::inline();
+    bench.script.lock().unwrap().fail = vec![4];
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 10);
+    bench.settle();
+    assert_eq!(bench.offsets(0).len(), 10);
+    let mut finished = none();
+    finished.push(OffsetRun::new(5, 9));
+    assert_eq!(bench.proposals()[&0], (4, finished));
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0].0, 10);
+}
+
+#[test]
+fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_from() {
+    let mut bench = Bench::inline();
+    bench.script.lock().unwrap().panic = vec![42];
+    bench.assign(7, 1, 40, none());
+    bench.fetched(7, 1, 40, 5);
+    bench.settle();
+    assert_eq!((bench.snapshot().total.failed, bench.snapshot().total.dead_lettered), (1, 0));
+    assert_eq!(bench.proposals()[&7].0, 42);
+    let written = bench.outlets[0].0.lock().unwrap().written[0].clone();
+    assert_eq!((&*written.topic, written.key.as_deref()), ("flights.dead-letter", Some(&b"2"[..])));
+    let header = |name: &str| {
+        let (_, value) = written.headers.iter().find(|(key, _)| key == name).unwrap();
+        std::str::from_utf8(value).unwrap()
+    };
+    assert_eq!(header("onrush.origin.topic"), "flights");
+    assert_eq!(header("onrush.origin.partition"), "7");
+    assert_eq!(header("onrush.origin.offset"), "42");
+    assert_eq!(header("onrush.origin.timestamp"), "1000");
+    assert_eq!(header("onrush.error"), "panicked: asked to");
+    bench.acknowledge();
+    assert_eq!((bench.proposals()[&7].0, bench.snapshot().total.dead_lettered), (45, 1));
+}
+
+#[test]
+fn a_dead_downstream_pauses_the_partition_instead_of_emptying_it() {
+    for workers in [0, 1] {
+        let mut bench = Bench::new(workers, Order::Partition);
+        bench.script.lock().unwrap().fail = (0..1_000).collect();
+        bench.assign(0, 1, 0, none());
+        bench.assign(1, 2, 2_000, none());
+        bench.fetched(0, 1, 0, 1_000);
+        bench.settle();
+        let called = bench.offsets(0).len() as u32;
+        assert_eq!(called, TOKENS + 1, "{workers} workers");
+        bench.fetched(1, 2, 2_000, 10);
+        bench.settle();
+        assert_eq!(bench.offsets(1).len(), 10, "another partition was paused too");
+        bench.pass_time(TOKEN_INTERVAL * 3);
+        assert_eq!(bench.offsets(0).len() as u32, called + 3);
+        bench.acknowledge();
+        assert_eq!(bench.proposals()[&0].0, i64::from(called) + 2);
+    }
+}
+
+#[test]
+fn what_a_predecessor_finished_is_not_repeated() {
+    for workers in [0, 2] {
+        let mut bench = Bench::new(workers, Order::Key);
+        let mut completed = none();
+        completed.push(OffsetRun::new(12, 14));
+        completed.push(OffsetRun::new(17, 17));
+        bench.assign(0, 1, 10, completed);
+        bench.fetched(0, 1, 10, 10);
+        bench.settle();
+        let mut called = bench.offsets(0);
+        called.sort_unstable();
+        assert_eq!(called, [10, 11, 15, 16, 18, 19]);
+        assert_eq!(bench.proposals()[&0], (20, none()));
+        assert_eq!(bench.snapshot().total.done_before, 4);
+    }
+}
+
+#[test]
+fn a_bad_batch_is_fetched_once_more_and_then_stops_the_partition() {
+    let mut bench = Bench::inline();
+    bench.assign(0, 1, 0, none());
+    let bad = || {
+        let mut bad = batch(2, Compression::None, &[(None, b"value")]);
+        *bad.last_mut().unwrap() ^= 1;
+        bad
+    };
+    let good = || batch(0, Compression::Lz4, &[(None, b"a"), (None, b"b")]);
+    bench.slice(0, TOKEN_STRIDE, slice([good(), bad()], 3));
+    bench.settle();
+    let again = bench.told.iter().find_map(|told| match told {
+        ControlInput::Fetch(_, token, 2) => Some(*token),
+        _ => None,
+    });
+    let again = again.expect("asked for again, from the bad batch on");
+    bench.slice(0, TOKEN_STRIDE, slice([good()], 3));
+    bench.slice(0, again, slice([bad()], 3));
+    bench.settle();
+    assert_eq!(bench.offsets(0), [0, 1]);
+    let reason = bench.stop_reason().expect("stopped").to_string();
+    assert!(reason.contains("CRC") && reason.contains("twice"), "{reason}");
+    assert_eq!(bench.proposals()[&0].0, 2, "what was good is still committed");
+    assert!(bench.snapshot().partitions[0].stopped);
+}
+
+#[test]
+fn gaps_and_control_batches_hold_nothing_back() {
+    for workers in [0, 1] {
+        let mut bench = Bench::new(workers, Order::Key);
+        bench.assign(0, 1, 0, none());
+        bench.fetched(0, 1, 5, 3);
+        bench.fetched(0, 1, 5_000_000_000, 3);
+        bench.settle();
+        assert_eq!(bench.offsets(0).len(), 6);
+        assert_eq!(bench.proposals()[&0], (5_000_000_003, none()));
+        assert_eq!(bench.snapshot().total.gaps, 5_000_000_000 - 3);
+    }
+}
+
+#[test]
+fn an_expired_offset_goes_on_at_the_start_and_a_cut_log_at_its_end() {
+    let mut bench = Bench::inline();
+    bench.assign(0, 1, 10, none());
+    let out_of_range = |token, log_start, end| LaneInput::OutOfRange {
+        partition: Bench::name(0),
+        token,
+        log_start,
+        end,
+    };
+    bench.inbox.push(out_of_range(TOKEN_STRIDE, 100, 200));
+    bench.settle();
+    bench.slice(0, TOKEN_STRIDE + 1, slice([batch(100, Compression::None, &[(None, b"a")])], 200));
+    bench.settle();
+    assert_eq!(bench.proposals()[&0].0, 101);
+    bench.inbox.push(out_of_range(TOKEN_STRIDE + 1, 0, 50));
+    bench.settle();
+    bench.slice(0, TOKEN_STRIDE + 2, slice([batch(50, Compression::None, &[(None, b"b")])], 51));
+    bench.settle();
+    assert_eq!(bench.proposals()[&0].0, 51, "the committed offset follows the log");
+    assert_eq!(bench.offsets(0), [100, 50]);
+}
+
+#[test]
+fn a_partition_with_much_queued_is_paused_and_resumed() {
+    let mut bench = Bench::inline();
+    bench.lane.config.in_flight = 0;
+    bench.assign(0, 1, 0, none());
+    let big = vec![0; 1 << 20];
+    for base in 0..3 {
+        bench.slice(0, TOKEN_STRIDE, slice([batch(base, Compression::None, &[(None, &big)])], 9));
+    }
+    bench.settle();
+    let paused = |bench: &Bench, state| {
+        bench.told.iter().any(|told| matches!(told, ControlInput::Pause(_, now) if *now == state))
+    };
+    assert!(paused(&bench, true) && !paused(&bench, false));
+    bench.lane.config.in_flight = 10;
+    bench.settle();
+    assert!(paused(&bench, false));
+    assert_eq!(bench.offsets(0), [0, 1, 2]);
+}
+
+#[test]
+fn without_room_for_what_was_emitted_no_event_is_started() {
+    for workers in [0, 1] {
+        let mut bench = Bench::new(workers, Order::Partition);
+        bench.script.lock().unwrap().emit = true;
+        let outlet = bench.outlets[workers].clone();
+        outlet.0.lock().unwrap().room = 4;
+        bench.assign(0, 1, 0, none());
+        bench.fetched(0, 1, 0, 10);
+        bench.settle();
+        assert_eq!(bench.offsets(0).len(), 5, "the fifth is kept, and nothing more is started");
+        outlet.0.lock().unwrap().room = usize::MAX;
+        bench.settle();
+        bench.acknowledge();
+        assert_eq!(bench.proposals()[&0].0, 10);
+    }
+}
+
+#[test]
+fn the_deadline_ends_a_drain_and_hooks_run_before_the_release() {
+    let mut bench = Bench::new(2, Order::Key);
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(3, 1, 0, none());
+    assert_eq!(bench.script.lock().unwrap().assigned, [3, 3]);
+    bench.fetched(3, 1, 0, 4);
+    bench.settle();
+    bench.revoke(3, Duration::from_secs(1));
+    bench.pass_time(Duration::from_secs(2));
+    assert_eq!(bench.drained(), Some((3, None, 4)));
+    assert!(bench.script.lock().unwrap().revoked.is_empty());
+    bench.inbox.push(LaneInput::Release(Bench::name(3)));
+    bench.settle();
+    assert_eq!(bench.script.lock().unwrap().revoked, [3, 3]);
+    assert!(bench.told.iter().any(|told| matches!(told, ControlInput::Released(_, TOKEN_STRIDE))));
+    assert_eq!(bench.snapshot().total.left_running, 4);
+}
+
+#[test]
+fn sabotage_does_what_it_says() {
+    for workers in [0, 2] {
+        let run = |kind| {
+            let mut bench = Bench::new(workers, Order::Key);
+            bench.lane.sabotage(Saboteur::new(kind));
+            bench.assign(0, 1, 0, none());
+            bench.fetched(0, 1, 0, 50);
+            bench.settle();
+            assert_eq!(bench.proposals()[&0].0, 50, "{kind:?}");
+            bench.offsets(0)
+        };
+        assert_eq!(run(Sabotage::Lose).len(), 49);
+        assert_eq!(run(Sabotage::Repeat).len(), 51);
+        let reordered = run(Sabotage::Reorder);
+        let of_key = |key| reordered.iter().filter(move |offset| **offset % 10 == key);
+        assert!((0..10).any(|key| !of_key(key).is_sorted()) && reordered.len() == 50);
+    }
+    let mut bench = Bench::inline();
+    bench.lane.sabotage(Saboteur::new(Sabotage::CommitEarly));
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 50);
+    bench.settle();
+    assert_eq!(bench.proposals()[&0].0, 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Any interleaving of slices, workers, acknowledgements and time: per key in order and never two at once (the handler's
+    /// flag), nothing lost or repeated, and never a commit above what is done.
+    #[test]
+    fn keys_stay_in_order_whatever_goes_next(
+        seed in any::<u64>(),
+        workers in 1..5_usize,
+        order in prop_oneof![Just(Order::Key), Just(Order::Partition)],
+        emit in any::<bool>(),
+        fail in proptest::collection::vec(0..400_i64, 0..4),
+    ) {
+        let random = Random::seeded(seed);
+        let mut bench = Bench::new(workers, order);
+        bench.lane.config.in_flight = 20 + random.below(100);
+        {
+            let mut script = bench.script.lock().unwrap();
+            (script.emit, script.takes, script.fail) = (emit, 1 + random.below(20), fail.clone());
+        }
+        bench.assign(0, 1, 0, none());
+        let mut next = 0;
+        for _ in 0..100_000 {
+            match random.below(5) {
+                0 if next < 400 => {
+                    let count = 1 + random.below((400 - next as u64).min(60));
+                    bench.fetched(0, 1, next, count as usize);
+                    next += count as i64;
+                }
+                0 | 1 => _ = bench.step(0),
+                2 => _ = bench.step(1 + random.below(workers as u64) as usize),
+                3 => _ = bench.acknowledge_one(random.below(workers as u64 + 1) as usize),
+                _ => {
+                    let pause = Duration::from_millis(random.below(10));
+                    bench.time.block_on(tokio::time::advance(pause));
+                }
+            }
+            if next == 400 && bench.snapshot().partitions[0].in_flight == 0 && bench.offsets(0).len() == 400 {
+                break;
+            }
+        }
+        let calls = bench.offsets(0);
+        let mut sorted = calls.clone();
+        sorted.sort_unstable();
+        prop_assert_eq!(sorted, (0..400).collect::<Vec<_>>());
+        for key in 0..10 {
+            prop_assert!(calls.iter().filter(|offset| **offset % 10 == key).is_sorted());
+        }
+        prop_assert_eq!(&bench.proposals()[&0], &(400, none()));
+        prop_assert_eq!(bench.snapshot().total.dead_lettered, fail.iter().collect::<std::collections::BTreeSet<_>>().len() as u64);
+    }
+}
