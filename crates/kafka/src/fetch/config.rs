@@ -7,8 +7,9 @@ pub const BUDGET: usize = 256 * 1024 * 1024;
 /// Bytes asked for per partition: at 256 KiB a third of the bytes travels twice, because the last
 /// batch is cut off.
 pub const MAX_PARTITION_BYTES: usize = 1024 * 1024;
-/// Bytes asked for per fetch.
-pub const MAX_FETCH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes asked for per fetch: two full partitions, which a core's cache still holds when they are
+/// walked. More is only better where the round trip is long.
+pub const MAX_FETCH_BYTES: usize = 2 * 1024 * 1024;
 /// The longest batch that is expected: `message.max.bytes` of a broker and its overhead. It is
 /// covered by credit.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024 + 1024;

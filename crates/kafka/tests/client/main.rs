@@ -2,6 +2,7 @@
 
 mod cutting;
 mod fetching;
+mod foreign;
 mod grouping;
 mod producing;
 mod target;
