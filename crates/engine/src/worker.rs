@@ -15,7 +15,7 @@ use crate::assignment::Assignment;
 use crate::completed::OffsetRun;
 use crate::config::REPORT_INTERVAL;
 use crate::dead_letter::{Failure, panic_text};
-use crate::emit::{Emitter, Settled, Undelivered};
+use crate::emit::{Delivery, Emitter, Settled, Undelivered};
 use crate::handler::{Context, Event, Handler};
 use crate::inbox::Inbox;
 use crate::message::{Asker, ControlInput, LaneInput, Post, Purpose, Report, WorkerInput};
@@ -34,6 +34,8 @@ pub struct Worker {
     mail: VecDeque<WorkerInput>,
     queue: VecDeque<Run>,
     current: Option<Current>,
+    /// What came while an event was parked.
+    deliveries: Vec<Delivery>,
     closing: bool,
 }
 
@@ -83,6 +85,7 @@ impl Worker {
             mail,
             queue,
             current: None,
+            deliveries: Vec::new(),
             closing: false,
         }
     }
@@ -100,12 +103,9 @@ impl Worker {
                 self.lanes[origin.lane as usize].push(LaneInput::HookDone(origin));
             }
             WorkerInput::Flush => self.emitter.flush(now),
-            WorkerInput::Delivered(delivery) => {
-                let mut settled = Vec::new();
-                let result = self.emitter.delivered(delivery, &mut settled);
-                self.tell_settled(settled);
-                result.unwrap_or_else(|undelivered| self.tell_undelivered(undelivered));
-            }
+            // The parked event waits on its batches only when its call has ended.
+            WorkerInput::Delivered(delivery) if self.is_parked() => self.deliveries.push(delivery),
+            WorkerInput::Delivered(delivery) => self.delivered(delivery),
             WorkerInput::Topic(topic, Err(reason)) => {
                 let origins = self.emitter.refuse(&topic);
                 self.tell_undelivered(Undelivered { origins, reason });
@@ -113,6 +113,17 @@ impl Worker {
             WorkerInput::Topic(_, Ok(())) => {}
             WorkerInput::Close => self.closing = true,
         }
+    }
+
+    fn is_parked(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.parked.is_some())
+    }
+
+    fn delivered(&mut self, delivery: Delivery) {
+        let mut settled = Vec::new();
+        let result = self.emitter.delivered(delivery, &mut settled);
+        self.tell_settled(settled);
+        result.unwrap_or_else(|undelivered| self.tell_undelivered(undelivered));
     }
 
     fn tell_settled(&mut self, settled: Vec<Settled>) {
@@ -220,6 +231,9 @@ impl Work for Worker {
             }
             current.parked = None;
             current.finish(&mut self.emitter);
+            for delivery in std::mem::take(&mut self.deliveries) {
+                self.delivered(delivery);
+            }
         }
         let next = self
             .current
