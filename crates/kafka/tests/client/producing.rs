@@ -1,12 +1,13 @@
 //! What is produced comes out as it went in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use onrush_kafka::{AppendError, Compression, FetchConfig, Producer, ProducerConfig};
 use onrush_record::partition_for_key;
 use onrush_runtime::Instant;
 
-use crate::target::{Target, acks, number, produce, read_all};
+use crate::target::{Feeder, Target, acks, number, produce, read_all};
 
 async fn round_trip(compression: Compression, count: u64) {
     let target = Target::start().await;
@@ -55,6 +56,43 @@ async fn records_without_a_key_spread_over_the_partitions() {
     let read = read_all(&client, &topic, FetchConfig::default(), 5_000).await;
     assert_eq!(read.len(), 4, "every partition has some");
     assert!(read.values().flatten().all(|record| record.key.is_none()));
+}
+
+#[tokio::test]
+async fn appenders_share_a_producer_and_keep_their_own_order() {
+    const EACH: u64 = 5_000;
+    let target = Target::start().await;
+    let client = target.client().await;
+    let topic = target.topic(&client, "appenders", 3).await;
+    let config = ProducerConfig { batch_bytes: 2_048, ..ProducerConfig::default() };
+    let producer = Producer::start(&client, config).await.expect("a producer id");
+    let (sink, mut results) = acks();
+    let append = async |appender: u64| {
+        let mut feeder = Feeder::new(&producer, Arc::clone(&sink));
+        for number in 0..EACH {
+            let value = appender << 32 | number;
+            feeder
+                .append(&topic, None, Some(&(number % 10).to_be_bytes()), &value.to_be_bytes())
+                .await;
+            if number % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // What is open is handed over with the drop.
+    };
+    tokio::join!(append(0), append(1));
+    producer.close().await;
+    let mut acknowledged = 0;
+    while let Ok(result) = results.try_recv() {
+        result.outcome.expect("written");
+        acknowledged += u64::from(result.count);
+    }
+    assert_eq!(acknowledged, 2 * EACH);
+    let read = read_all(&client, &topic, FetchConfig::default(), 2 * EACH).await;
+    for (records, appender) in read.values().flat_map(|records| [(records, 0), (records, 1)]) {
+        let own: Vec<_> = records.iter().map(number).filter(|n| n >> 32 == appender).collect();
+        assert!(own.is_sorted_by(|one, next| one < next), "each once, in order");
+    }
 }
 
 #[tokio::test]
