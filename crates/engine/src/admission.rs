@@ -1,9 +1,10 @@
 //! The decision to take events, made before they are taken.
 //!
-//! Two bounds: how many events a lane has taken and not finished (its part of the member's), and how large the encoded
-//! completed-set of the partition may become, whichever of the events finish first. The second one is arithmetic over the
-//! chunks that the events lie in (see [`completed`](crate::completed)): `n` events in `k` chunks add at most
-//! `6 k + min(512 k, 3 n)` bytes, and never more than 9 bytes each.
+//! Two bounds: how many events a lane has taken and not finished (its part of the member's), and
+//! how large the encoded completed-set of the partition may become, whichever of the events finish
+//! first. The second one is arithmetic over the chunks that the events lie in (see
+//! [`completed`](crate::completed)): `n` events in `k` chunks add at most `6 k + min(512 k, 3 n)`
+//! bytes, and never more than 9 bytes each.
 
 use crate::completed::{CHUNK_OFFSETS, OffsetRun, byte_limit};
 use crate::ledger::Ledger;
@@ -29,7 +30,8 @@ impl Admitted {
     pub const NOTHING: Self = Self { events: 0, through: i64::MIN };
 }
 
-/// How much of `[ledger.taken(), last]` may be taken, at most `most` events, with metadata of at most `limit` characters.
+/// How much of `[ledger.taken(), last]` may be taken, at most `most` events, with metadata of at
+/// most `limit` characters.
 #[inline]
 pub fn admit(ledger: &Ledger, last: i64, most: u64, limit: usize) -> Admitted {
     let first = ledger.taken();
@@ -79,7 +81,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Events of a compacted topic lie `step` apart; whatever finishes, the metadata fits without being cut.
+        /// Events of a compacted topic lie `step` apart; whatever finishes, the metadata fits
+        /// without being cut.
         #[test]
         fn trap_18_what_was_admitted_always_fits_the_metadata(
             start in 0..10_000_i64,

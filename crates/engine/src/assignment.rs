@@ -1,8 +1,8 @@
 //! Partitions that this member holds, and who of its lanes has them.
 //!
-//! A partition is held under a *token*, which no other assignment in this process has, and under the group's member
-//! *epoch*, which compares across members. Internally results carry the token: an epoch may stay the same when a partition
-//! goes and comes back.
+//! A partition is held under a *token*, which no other assignment in this process has, and under
+//! the group's member *epoch*, which compares across members. Internally results carry the token:
+//! an epoch may stay the same when a partition goes and comes back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use onrush_kafka::TopicPartition;
 
-/// Tokens of assignments are so far apart: a lane numbers readings of a partition, and restarts of its ledger, from the
-/// token on.
+/// Tokens of assignments are so far apart: a lane numbers readings of a partition, and restarts of
+/// its ledger, from the token on.
 pub const TOKEN_STRIDE: u64 = 1 << 32;
 
 /// What a handler is told of a partition that comes or goes.

@@ -1,5 +1,5 @@
-//! Where the engine meets the client: sinks for what was fetched and acknowledged, and an outlet for what is emitted. All of
-//! them only pass on; the client calls the sinks on its I/O side.
+//! Where the engine meets the client: sinks for what was fetched and acknowledged, and an outlet
+//! for what is emitted. All of them only pass on; the client calls the sinks on its I/O side.
 
 use std::sync::Arc;
 

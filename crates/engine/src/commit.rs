@@ -1,16 +1,17 @@
 //! Which state of a partition is committed.
 //!
-//! The ledger's version is the dirty flag: what was proposed carries the version it was taken at, and only that version
-//! becomes clean when the broker accepts it. An outcome that comes while a commit is on its way has another version, so the
-//! partition stays dirty (trap 5). A refusal changes nothing (traps 9 and 13): the next proposal is a new snapshot.
+//! The ledger's version is the dirty flag: what was proposed carries the version it was taken at,
+//! and only that version becomes clean when the broker accepts it. An outcome that comes while a
+//! commit is on its way has another version, so the partition stays dirty (trap 5). A refusal
+//! changes nothing (traps 9 and 13): the next proposal is a new snapshot.
 
 use onrush_kafka::TopicPartition;
 
 use crate::completed::METADATA_LIMIT;
 use crate::ledger::Snapshot;
 
-/// Metadata limits below this leave no room for a set; then none is committed, and what is done above the offset is
-/// repeated.
+/// Metadata limits below this leave no room for a set; then none is committed, and what is done
+/// above the offset is repeated.
 pub const METADATA_FLOOR: usize = 64;
 
 /// A commit on its way.

@@ -10,14 +10,16 @@
 //!         3 runs   n varint, n x (done varint, open varint)      the rest of the chunk is done
 //! ```
 //!
-//! A chunk is 4,096 offsets whose first is a multiple of 4,096, so that a commit that moves forward moves no chunk. The
-//! first chunk is the one of the commit offset; what is below that counts as done. Everything above the last chunk is
-//! open.
+//! A chunk is 4,096 offsets whose first is a multiple of 4,096, so that a commit that moves forward
+//! moves no chunk. The first chunk is the one of the commit offset; what is below that counts as
+//! done. Everything above the last chunk is open.
 //!
-//! The size is bounded by the open offsets alone ([`chunk_bound`]): a chunk with `z` of them costs at most
-//! `6 + min(512, 3 z)` bytes, whichever of them finish first, and the rest [`FIXED_BOUND`]. Admission relies on it.
+//! The size is bounded by the open offsets alone ([`chunk_bound`]): a chunk with `z` of them costs
+//! at most `6 + min(512, 3 z)` bytes, whichever of them finish first, and the rest [`FIXED_BOUND`].
+//! Admission relies on it.
 //!
-//! Metadata that this version did not write, or that was written for another offset, means that nothing above is done.
+//! Metadata that this version did not write, or that was written for another offset, means that
+//! nothing above is done.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -26,10 +28,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 pub const CHUNK_OFFSETS: i64 = 4_096;
 /// What Kafka's brokers accept by default (`offset.metadata.max.bytes`), in characters.
 pub const METADATA_LIMIT: usize = 4_096;
-/// Most offsets that the set reaches above the commit offset: a bound on memory here and when decoding.
+/// Most offsets that the set reaches above the commit offset: a bound on memory here and when
+/// decoding.
 pub const SPAN_LIMIT: i64 = 1 << 23;
-/// Bytes that do not depend on the open offsets: version, check, and the open rest of the last chunk with the full chunks
-/// before it.
+/// Bytes that do not depend on the open offsets: version, check, and the open rest of the last
+/// chunk with the full chunks before it.
 pub const FIXED_BOUND: usize = 16;
 
 const VERSION: u8 = 1;
@@ -122,8 +125,9 @@ impl CompletedSet {
         self.runs.last().map(|run| run.last + 1)
     }
 
-    /// Metadata of at most `limit` characters for a commit of `offset`. What does not fit is left out from above: it will
-    /// be repeated, not lost. That is not needed while admission keeps to the bound.
+    /// Metadata of at most `limit` characters for a commit of `offset`. What does not fit is left
+    /// out from above: it will be repeated, not lost. That is not needed while admission keeps to
+    /// the bound.
     pub fn encode(&self, offset: i64, limit: usize) -> String {
         if self.runs.is_empty() {
             return String::new();
@@ -179,7 +183,8 @@ impl CompletedSet {
         }
     }
 
-    /// The set that was committed with `offset`. Foreign, unknown or damaged metadata gives the empty set.
+    /// The set that was committed with `offset`. Foreign, unknown or damaged metadata gives the
+    /// empty set.
     pub fn decode(offset: i64, metadata: &str) -> Self {
         Self::read(offset, metadata).unwrap_or_default()
     }
@@ -207,7 +212,8 @@ impl CompletedSet {
     }
 }
 
-/// FNV-1a: it guards against metadata that was cut, edited or moved to another offset, not against malice.
+/// FNV-1a: it guards against metadata that was cut, edited or moved to another offset, not against
+/// malice.
 fn check(offset: i64, bytes: &[u8]) -> u32 {
     let all = offset.to_be_bytes();
     all.iter()
@@ -487,7 +493,8 @@ mod tests {
 
     #[test]
     fn adversarial_patterns_stay_within_the_bound() {
-        let patterns: [(i64, fn(i64) -> bool); 6] = [
+        type IsOpen = fn(i64) -> bool;
+        let patterns: [(i64, IsOpen); 6] = [
             (4_096 * 3, |at| at % 2 == 0),
             (4_096 * 5, |at| at % 24 == 0),
             (4_096 * 300, |at| at % 4_096 == 4_095),

@@ -11,7 +11,8 @@ use onrush_kafka::ProducerConfig;
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a partition that leaves is waited for.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the group waits for a member that has to give up partitions: longer than the drain, its commit and its hooks.
+/// How long the group waits for a member that has to give up partitions: longer than the drain, its
+/// commit and its hooks.
 pub const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of fetched data that may be alive in a member.
 pub const BYTE_BUDGET: usize = 256 << 20;
@@ -131,7 +132,8 @@ pub struct EngineConfig {
     pub byte_budget: usize,
     /// See [`IN_FLIGHT`]; each lane has an equal part.
     pub in_flight: u64,
-    /// Where events go whose handler failed; `None` is the event's topic with `.dead-letter` after it.
+    /// Where events go whose handler failed; `None` is the event's topic with `.dead-letter` after
+    /// it.
     pub dead_letter_topic: Option<String>,
     /// Where a partition without a committed offset starts.
     pub start: Start,

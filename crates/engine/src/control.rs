@@ -1,7 +1,9 @@
-//! The control driver: the group's decisions, commits and topics, on an executor of its own where no user code runs.
+//! The control driver: the group's decisions, commits and topics, on an executor of its own where
+//! no user code runs.
 //!
-//! It is one loop over three sources: events of the group, mail of lanes and workers, and the commit interval. It waits for
-//! nothing else: what takes a round trip (offsets, commits, topics) runs as a task that reports by mail.
+//! It is one loop over three sources: events of the group, mail of lanes and workers, and the
+//! commit interval. It waits for nothing else: what takes a round trip (offsets, commits, topics)
+//! runs as a task that reports by mail.
 //!
 //! ```text
 //! Assigned -> starting (committed offsets are fetched) -> running
@@ -9,11 +11,11 @@
 //! Lost     -> gone at once, nothing is committed
 //! ```
 //!
-//! One commit is under way at a time, so that an older one never lands after a newer one. A final commit takes the place of
-//! what an interval commit has gathered of the same partition.
+//! One commit is under way at a time, so that an older one never lands after a newer one. A final
+//! commit takes the place of what an interval commit has gathered of the same partition.
 //!
-//! Shutdown: 1. every partition goes the way of a revoked one, 2. the member leaves, 3. fetcher, lanes and workers end,
-//! 4. the producer closes.
+//! Shutdown: 1. every partition goes the way of a revoked one, 2. the member leaves, 3. fetcher,
+//! lanes and workers end, 4. the producer closes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -174,7 +176,8 @@ impl Control {
         lost.iter().for_each(|partition| self.lose(partition));
         let Self { cluster, crew, mut running, mut failed, stopped, .. } = self;
         let Cluster { fetcher, producer, member, .. } = cluster;
-        // After a failure a commit may be under way: then the member says goodbye when it is dropped.
+        // After a failure a commit may be under way: then the member says goodbye when it is
+        // dropped.
         if let Some(member) = Arc::into_inner(member) {
             member.leave().await;
         }
@@ -243,7 +246,8 @@ impl Control {
         self.look_up_starts(starting);
     }
 
-    /// Each partition may queue its part of half the budget; the other half is on its way or in batches at work.
+    /// Each partition may queue its part of half the budget; the other half is on its way or in
+    /// batches at work.
     fn share(&self) {
         let share = self.config.byte_budget / 2 / self.held.len().max(1);
         self.crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Share(share)));

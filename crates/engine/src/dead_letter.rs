@@ -1,8 +1,9 @@
-//! Events whose handler failed: tokens first, then the dead-letter topic, acknowledged, then an outcome.
+//! Events whose handler failed: tokens first, then the dead-letter topic, acknowledged, then an
+//! outcome.
 //!
-//! A dead letter costs a token of its partition. Tokens are earned by successes, and slowly by time, so a dead downstream
-//! pauses the partition after a few events instead of emptying it into the dead letters: the failed event waits, and what is
-//! behind it too. It is never dropped.
+//! A dead letter costs a token of its partition. Tokens are earned by successes, and slowly by
+//! time, so a dead downstream pauses the partition after a few events instead of emptying it into
+//! the dead letters: the failed event waits, and what is behind it too. It is never dropped.
 
 use std::sync::Arc;
 use std::time::Duration;

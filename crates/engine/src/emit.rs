@@ -1,12 +1,12 @@
 //! What handlers emit, and the events that wait until it is acknowledged.
 //!
-//! A lane or worker has one emitter. A record goes into an open batch of its producer; the event that emitted it waits on
-//! that batch, and on every other that it put a record into. Acknowledgements come per batch and finish the events whose last
-//! batch that was.
+//! A lane or worker has one emitter. A record goes into an open batch of its producer; the event
+//! that emitted it waits on that batch, and on every other that it put a record into.
+//! Acknowledgements come per batch and finish the events whose last batch that was.
 //!
-//! A record that finds no room (or a topic that the metadata does not have yet) is kept in the *spill*, which never holds
-//! more than one event's records: while it is not empty its owner starts no other event. So handlers neither block nor see
-//! back-pressure, and order is kept.
+//! A record that finds no room (or a topic that the metadata does not have yet) is kept in the
+//! *spill*, which never holds more than one event's records: while it is not empty its owner starts
+//! no other event. So handlers neither block nor see back-pressure, and order is kept.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -105,12 +105,14 @@ struct Waiting {
     shared: u32,
 }
 
+type OwnedHeader = (Box<str>, Option<Box<[u8]>>);
+
 struct Spilled {
     topic: Box<str>,
     timestamp: i64,
     key: Option<Box<[u8]>>,
     value: Option<Box<[u8]>>,
-    headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    headers: Vec<OwnedHeader>,
     waiting: Option<(Settled, u32)>,
 }
 
@@ -268,8 +270,8 @@ impl Emitter {
         list.push(Waiting { settled, shared });
     }
 
-    /// A batch was written, or not: `settled` gets the events that waited for nothing else, or the error with the
-    /// assignments it concerns.
+    /// A batch was written, or not: `settled` gets the events that waited for nothing else, or the
+    /// error with the assignments it concerns.
     pub(crate) fn delivered(
         &mut self,
         delivery: Delivery,

@@ -78,10 +78,11 @@ impl fmt::Debug for HandlerError {
 
 /// Processes events. Each lane or worker has one of its own, so its state needs no lock.
 pub trait Handler: Send {
-    /// Processes one event. When it returns `Ok`, and what it emitted is acknowledged, the event is done.
+    /// Processes one event. When it returns `Ok`, and what it emitted is acknowledged, the event is
+    /// done.
     ///
-    /// A panic is caught and counts as an error; the handler is called again for other events, so what it keeps between
-    /// calls should be whole at every point that may panic.
+    /// A panic is caught and counts as an error; the handler is called again for other events, so
+    /// what it keeps between calls should be whole at every point that may panic.
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError>;
 
     /// Events of this partition may come from now on.
@@ -166,12 +167,11 @@ impl<'a> Context<'a> {
         self.emitter
     }
 
-    /// Writes a record to `topic`, in the partition of its key, with the event's timestamp. The event is done when this
-    /// is acknowledged.
+    /// Writes a record to `topic`, in the partition of its key, with the event's timestamp. The
+    /// event is done when this is acknowledged.
     ///
-    /// # Errors
-    /// The record can never be written, or the event emitted too much. Never for want of room or of a broker: then the
-    /// record is kept, and the next event waits.
+    /// # Errors The record can never be written, or the event emitted too much. Never for want of
+    /// room or of a broker: then the record is kept, and the next event waits.
     pub fn emit(
         &mut self,
         topic: &str,
@@ -188,8 +188,8 @@ impl<'a> Context<'a> {
         self.now
     }
 
-    /// The event's outcome counts only after `duration`, as if the call had taken so long: virtual time for handlers on
-    /// workers.
+    /// The event's outcome counts only after `duration`, as if the call had taken so long: virtual
+    /// time for handlers on workers.
     #[doc(hidden)]
     pub fn finish_after(&mut self, duration: Duration) {
         self.took = Some(duration);

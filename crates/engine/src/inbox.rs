@@ -1,7 +1,9 @@
-//! How lanes, workers and the control driver tell each other: a queue that its owner empties in one go.
+//! How lanes, workers and the control driver tell each other: a queue that its owner empties in one
+//! go.
 //!
-//! One lock per message, and a message is a fetched slice, a run of outcomes or an order, never an event. What is queued is
-//! bounded by who sends: slices by the fetcher's credit, runs by the events in flight, orders by the partitions held.
+//! One lock per message, and a message is a fetched slice, a run of outcomes or an order, never an
+//! event. What is queued is bounded by who sends: slices by the fetcher's credit, runs by the
+//! events in flight, orders by the partitions held.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,9 @@
-//! `each`: the handler runs on the lane, for a run of a batch's events at a time, without any hand-off.
+//! `each`: the handler runs on the lane, for a run of a batch's events at a time, without any
+//! hand-off.
 //!
-//! Per event there is the walk, the call and a few compares; panics are caught per run, and the offset noted before each
-//! call names the event at fault. What the run's events became is told to the ledger in runs of offsets, usually one.
+//! Per event there is the walk, the call and a few compares; panics are caught per run, and the
+//! offset noted before each call names the event at fault. What the run's events became is told to
+//! the ledger in runs of offsets, usually one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -81,7 +83,8 @@ impl Walked {
                 self.leave_out(self.offset);
             }
             Rest::BatchEnded => {
-                // What compaction removed at the end; if it is too far it is passed before the next batch.
+                // What compaction removed at the end; if it is too far it is passed before the next
+                // batch.
                 let end = tools.batch.header().last_offset();
                 if end > self.last && tools.ledger.reaches(end) {
                     self.last = end;

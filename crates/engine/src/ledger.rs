@@ -5,14 +5,17 @@
 //!   done   |  taken: open or done  |  not taken  |
 //! ```
 //!
-//! Everything below `base` has an outcome: it is what may be committed. `[base, taken)` was taken; a bit says whether an
-//! offset has its outcome. Above `taken` bits are set only by a predecessor's completed-set, up to `high`.
+//! Everything below `base` has an outcome: it is what may be committed. `[base, taken)` was taken;
+//! a bit says whether an offset has its outcome. Above `taken` bits are set only by a predecessor's
+//! completed-set, up to `high`.
 //!
-//! Bits lie in a ring of chunks of 4,096 offsets. Each counts its open offsets below `max(taken, high)`, which makes the
-//! bound on the encoded completed-set a sum that is kept while runs are taken and finished. A chunk is cleared when `base`
-//! leaves it, so the ring above `max(taken, high)` is always zero.
+//! Bits lie in a ring of chunks of 4,096 offsets. Each counts its open offsets below `max(taken,
+//! high)`, which makes the bound on the encoded completed-set a sum that is kept while runs are
+//! taken and finished. A chunk is cleared when `base` leaves it, so the ring above `max(taken,
+//! high)` is always zero.
 //!
-//! Outcomes carry the token of the assignment under which the work was taken; those of another assignment change nothing.
+//! Outcomes carry the token of the assignment under which the work was taken; those of another
+//! assignment change nothing.
 
 use crate::completed::{
     CHUNK_OFFSETS, CompletedSet, FIXED_BOUND, OffsetRun, SPAN_LIMIT, byte_limit, chunk_bound,
@@ -25,7 +28,8 @@ const CHUNK_WORDS: usize = (CHUNK_OFFSETS / 64) as usize;
 /// Chunks of a new ring; it grows by doubling up to [`SPAN_LIMIT`].
 const FIRST_CHUNKS: usize = 4;
 
-/// An offset that broke a rule of the ledger: its partition is stopped, since nothing more may be committed.
+/// An offset that broke a rule of the ledger: its partition is stopped, since nothing more may be
+/// committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// Taken although it is not the next one.
@@ -143,8 +147,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts at the committed `offset` with what a predecessor finished above it. Of a set that would not fit metadata
-    /// of `limit` characters again the upper part is dropped: it will be repeated.
+    /// Starts at the committed `offset` with what a predecessor finished above it. Of a set that
+    /// would not fit metadata of `limit` characters again the upper part is dropped: it will be
+    /// repeated.
     pub fn resume(token: u64, offset: i64, completed: &CompletedSet, limit: usize) -> Self {
         let ring = vec![Chunk::CLEAR; FIRST_CHUNKS];
         let mut ledger = Self {
@@ -188,7 +193,8 @@ impl Ledger {
         self.taken
     }
 
-    /// One above the highest offset that counts in the bound already; taking below it costs nothing.
+    /// One above the highest offset that counts in the bound already; taking below it costs
+    /// nothing.
     pub fn window_end(&self) -> i64 {
         self.taken.max(self.high)
     }
@@ -208,7 +214,8 @@ impl Ledger {
         self.version
     }
 
-    /// Whether everything up to `last` may be taken or passed: it is near enough to the first open offset, or none is open.
+    /// Whether everything up to `last` may be taken or passed: it is near enough to the first open
+    /// offset, or none is open.
     pub fn has_room(&self, last: i64) -> bool {
         self.reaches(last) || self.window_end() == self.base
     }
@@ -241,7 +248,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes `[first, last]` and finishes what of it is open: a gap, or a run that needed nothing but a call.
+    /// Takes `[first, last]` and finishes what of it is open: a gap, or a run that needed nothing
+    /// but a call.
     #[inline]
     pub fn pass(&mut self, first: i64, last: i64) -> Result<(), LedgerError> {
         if first == self.taken && self.base == self.taken && self.high <= self.base {
@@ -283,7 +291,8 @@ impl Ledger {
         }
     }
 
-    /// Finishes what is open of `run`, which this member took: a predecessor may have finished some of it.
+    /// Finishes what is open of `run`, which this member took: a predecessor may have finished some
+    /// of it.
     pub fn settle(&mut self, run: OffsetRun) -> Result<(), LedgerError> {
         if run.last >= self.taken {
             return Err(LedgerError::NotTaken { offset: run.last, taken: self.taken });
@@ -365,7 +374,8 @@ impl Ledger {
         fresh
     }
 
-    /// Moves `base` to the first open offset. It may pass `taken`, where a predecessor finished what comes next.
+    /// Moves `base` to the first open offset. It may pass `taken`, where a predecessor finished
+    /// what comes next.
     #[inline]
     fn advance(&mut self) {
         let window_end = self.window_end();

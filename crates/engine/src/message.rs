@@ -1,4 +1,5 @@
-//! What lanes, workers and the control driver tell each other: per slice, per run, or per partition; never per event.
+//! What lanes, workers and the control driver tell each other: per slice, per run, or per
+//! partition; never per event.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -183,7 +184,8 @@ pub enum Purpose {
 /// To the control driver.
 #[derive(Debug)]
 pub enum ControlInput {
-    /// Read the partition from this offset, in place of what was read. The token tells the slices of this reading.
+    /// Read the partition from this offset, in place of what was read. The token tells the slices
+    /// of this reading.
     Fetch(TopicPartition, u64, i64),
     /// Stop asking for a partition, or go on.
     Pause(TopicPartition, bool),

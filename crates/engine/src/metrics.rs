@@ -1,7 +1,8 @@
 //! What is counted, and how it is read without touching the data path.
 //!
-//! Lanes count per batch or run into cells of their own; each cell has one writer, so a count is a relaxed add without
-//! contention. Readers sum them up. Counts of one lane may be of slightly different instants; each only grows.
+//! Lanes count per batch or run into cells of their own; each cell has one writer, so a count is a
+//! relaxed add without contention. Readers sum them up. Counts of one lane may be of slightly
+//! different instants; each only grows.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -154,7 +155,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Milliseconds from an event's timestamp to its handler, of the batch that each lane began last; the worst.
+    /// Milliseconds from an event's timestamp to its handler, of the batch that each lane began
+    /// last; the worst.
     pub fn latency_millis(&self) -> u64 {
         self.latencies.iter().copied().max().unwrap_or(0)
     }

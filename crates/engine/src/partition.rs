@@ -5,8 +5,8 @@
 //!        -> leaving  (drained and told; its last commit is under way, then the handlers' hooks)
 //! ```
 //!
-//! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (an event failed and there is no
-//! token to send it to the dead letters).
+//! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (an
+//! event failed and there is no token to send it to the dead letters).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,7 +123,8 @@ impl Partition {
         ControlInput::Fetch(self.holding.partition.clone(), self.fetch_token, self.ledger.taken())
     }
 
-    /// Begins again at `offset`, since the log has changed: what was started before has no meaning any more.
+    /// Begins again at `offset`, since the log has changed: what was started before has no meaning
+    /// any more.
     pub(crate) fn restart(&mut self, offset: i64) {
         self.holding.withdraw();
         self.holding = Arc::new(Holding::new(self.holding.assignment.clone(), self.holding.token));

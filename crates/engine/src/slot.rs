@@ -1,14 +1,17 @@
 //! Slots: what keeps the events of one key in order while workers run many keys at once.
 //!
-//! Under [`Order::Key`] a partition has 256 slots, and a key's hash chooses one; under [`Order::Partition`] it has one. The
-//! lane scatters what it takes of a batch: one [`Round`] holds the record positions, sorted by slot and inside a slot by
-//! offset, and a slot's queue gets a [`Piece`] of it.
+//! Under [`Order::Key`] a partition has 256 slots, and a key's hash chooses one; under
+//! [`Order::Partition`] it has one. The lane scatters what it takes of a batch: one [`Round`] holds
+//! the record positions, sorted by slot and inside a slot by offset, and a slot's queue gets a
+//! [`Piece`] of it.
 //!
-//! States of a slot: *idle* (no work), *ready* (work, no run out), *out* (a worker has a run of it: at most one). A slot has
-//! an owner from its first run until all its events have their outcome, acknowledgements included: every run of that time
-//! goes to the same worker, so that what the events of a key emit goes through one appender, in order.
+//! States of a slot: *idle* (no work), *ready* (work, no run out), *out* (a worker has a run of it:
+//! at most one). A slot has an owner from its first run until all its events have their outcome,
+//! acknowledgements included: every run of that time goes to the same worker, so that what the
+//! events of a key emit goes through one appender, in order.
 //!
-//! Events without order (no key, or [`Order::None`]) are dealt to workers in pieces, without a slot.
+//! Events without order (no key, or [`Order::None`]) are dealt to workers in pieces, without a
+//! slot.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;

@@ -1,9 +1,11 @@
-//! A worker: runs the runs that lanes give it, one event after the other, with a handler of its own that may block.
+//! A worker: runs the runs that lanes give it, one event after the other, with a handler of its own
+//! that may block.
 //!
-//! States: *idle* (no run), *running*, *parked* (an event of a simulated handler takes virtual time), *spilled* (what an
-//! event emitted found no room: no other event is started). A run ends when all its events were called, when one failed, or
-//! when its partition was withdrawn; what was not started goes back to the lane. Finished events are told at the run's end
-//! and every few milliseconds, so that a slow event does not hold back those before it.
+//! States: *idle* (no run), *running*, *parked* (an event of a simulated handler takes virtual
+//! time), *spilled* (what an event emitted found no room: no other event is started). A run ends
+//! when all its events were called, when one failed, or when its partition was withdrawn; what was
+//! not started goes back to the lane. Finished events are told at the run's end and every few
+//! milliseconds, so that a slow event does not hold back those before it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,5 @@
-//! A lane and its workers, stepped by hand: what arrives, who goes next and how long a handler takes is the test's.
+//! A lane and its workers, stepped by hand: what arrives, who goes next and how long a handler
+//! takes is the test's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,12 +13,18 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::assignment::{Assignment, Holding, TOKEN_STRIDE};
+use crate::commit::Proposal;
 use crate::completed::CompletedSet;
+use crate::completed::OffsetRun;
+use crate::config::Sabotage;
 use crate::dead_letter::{TOKEN_INTERVAL, TOKENS};
 use crate::emit::Delivery;
 use crate::emit::testing::TestOutlet;
 use crate::handler::HandlerError;
+use crate::handler::{Context, Event};
+use crate::message::{Assign, WorkerInput};
 use crate::metrics::{Metrics, Snapshot};
+use crate::source::Slice;
 use crate::source::testing::{batch, slice};
 use crate::worker::Worker;
 
@@ -345,7 +352,8 @@ fn trap_04_nothing_stays_counted_when_a_partition_leaves() {
         bench.assign(0, token, 0, none());
         bench.fetched(0, token, 0, 100);
         bench.settle();
-        // Never acknowledged: the in-flight bound is used up, and given back when the partition is lost.
+        // Never acknowledged: the in-flight bound is used up, and given back when the partition is
+        // lost.
         assert_eq!(bench.offsets(0).len(), 40 * token as usize);
         bench.inbox.push(LaneInput::Lost(Bench::name(0)));
         bench.settle();
@@ -621,8 +629,9 @@ fn sabotage_does_what_it_says() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Any interleaving of slices, workers, acknowledgements and time: per key in order and never two at once (the handler's
-    /// flag), nothing lost or repeated, and never a commit above what is done.
+    /// Any interleaving of slices, workers, acknowledgements and time: per key in order and never
+    /// two at once (the handler's flag), nothing lost or repeated, and never a commit above what is
+    /// done.
     #[test]
     fn keys_stay_in_order_whatever_goes_next(
         seed in any::<u64>(),
