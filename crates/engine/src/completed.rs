@@ -125,6 +125,13 @@ impl CompletedSet {
         self.runs.last().map(|run| run.last + 1)
     }
 
+    /// What of it is below `end`. A log that was cut after the commit has other records above its end.
+    #[must_use]
+    pub fn below(&self, end: i64) -> Self {
+        let runs = self.runs.iter().take_while(|run| run.first < end);
+        Self { runs: runs.map(|run| OffsetRun::new(run.first, run.last.min(end - 1))).collect() }
+    }
+
     /// Metadata of at most `limit` characters for a commit of `offset`. What does not fit is left
     /// out from above: it will be repeated, not lost. That is not needed while admission keeps to
     /// the bound.
@@ -533,6 +540,15 @@ mod tests {
         for foreign in ["", "AgAAAZLk", "AQ", "AQAAAAA", "{\"app\":1}", "committed by hand"] {
             assert!(CompletedSet::decode(100, foreign).is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_above_the_end_of_a_cut_log_is_not_done() {
+        let set = without(10, 30, &BTreeSet::from([10, 15, 20]));
+        let below = set.below(18);
+        assert_eq!(below.runs(), [OffsetRun::new(11, 14), OffsetRun::new(16, 17)]);
+        assert_eq!(set.below(30), set);
+        assert!(set.below(11).is_empty());
     }
 
     #[test]

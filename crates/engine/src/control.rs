@@ -603,6 +603,7 @@ async fn starts(
             partition: committed.partition,
         });
     }
+    cut_to_the_log(client, &mut starts).await?;
     if missing.is_empty() {
         return Ok(starts);
     }
@@ -615,4 +616,21 @@ async fn starts(
         starts.push(StartAt { partition, offset: listed.offset, committed, completed });
     }
     Ok(starts)
+}
+
+/// Forgets what was done above the end of a log: the cluster lost it, and what comes there next is
+/// something else.
+async fn cut_to_the_log(client: &Client, starts: &mut [StartAt]) -> Result<(), ClientError> {
+    let with_sets = starts.iter().filter(|start| !start.completed.is_empty());
+    let with_sets: Vec<_> = with_sets.map(|start| start.partition.clone()).collect();
+    if with_sets.is_empty() {
+        return Ok(());
+    }
+    let ends = client.list_offsets(&with_sets, At::Latest).await?;
+    for start in starts {
+        if let Some(end) = ends.get(&start.partition) {
+            start.completed = start.completed.below(end.offset);
+        }
+    }
+    Ok(())
 }
