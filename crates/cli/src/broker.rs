@@ -18,13 +18,13 @@ use crate::interrupt;
 ///
 /// Any Kafka client connects to it. Without --data it lives in memory, and drops its oldest segments above --memory-cap.
 #[derive(Debug, Args)]
-#[command(after_long_help = concat!("\
+#[command(after_long_help = "\
 Examples:
   onrush broker --data ./log --listen 127.0.0.1:9092
   onrush broker --listen 127.0.0.1:0 --json        # in memory, on a free port, told as JSON
   kcat -b 127.0.0.1:9092 -L
 
-The first line on stdout says the address; all else goes to stderr. Ctrl-C or SIGTERM stops it in good order."))]
+The first line on stdout says the address; all else goes to stderr. Ctrl-C or SIGTERM stops it in good order.")]
 pub(crate) struct Arguments {
     /// Keep the log in this directory; without it, in memory.
     #[arg(long, value_name = "DIR")]
@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// A group member that was silent for so long is out.
     #[arg(long, value_name = "MS", default_value_t = 45_000)]
     session_timeout_ms: u64,
+    /// How often group members are told to report: what a hand-over waits for.
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    heartbeat_interval_ms: u64,
     /// Serve /metrics, /livez and /readyz here.
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
@@ -70,7 +73,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let disk = match &arguments.data {
         None => Disk::memory(),
         Some(dir) => Disk::files(dir).map_err(|error| {
-            Failure::unavailable(format!("cannot use the data directory: {error}. Choose another one with --data."))
+            Failure::unavailable(format!(
+                "cannot use the data directory: {error}. Choose another one with --data."
+            ))
         })?,
     };
     let runtime = Runtime::production(disk);
@@ -78,11 +83,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     executor.block_on(serve(arguments, &runtime, executor.clone()))
 }
 
-async fn serve(arguments: &Arguments, runtime: &Runtime, executor: Executor) -> Result<(), Failure> {
-    let broker = Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
-    let broker = Arc::new(broker);
+async fn serve(
+    arguments: &Arguments,
+    runtime: &Runtime,
+    executor: Executor,
+) -> Result<(), Failure> {
+    let broker =
+        Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
     if let Some(address) = &arguments.http {
-        let address = http::serve(address, &executor, broker_status(&broker)).await?;
+        let address = http::serve(address, &executor, Arc::new(Up)).await?;
         eprintln!("http on {address}");
     }
     announce(arguments, broker.address());
@@ -98,8 +107,6 @@ async fn serve(arguments: &Arguments, runtime: &Runtime, executor: Executor) -> 
 }
 
 fn config(arguments: &Arguments) -> BrokerConfig {
-    let session_timeout = Duration::from_millis(arguments.session_timeout_ms);
-    let defaults = BrokerConfig::default();
     BrokerConfig {
         listen: arguments.listen.clone(),
         advertised: arguments.advertise.clone(),
@@ -109,14 +116,15 @@ fn config(arguments: &Arguments) -> BrokerConfig {
         },
         memory_cap: arguments.data.is_none().then_some(arguments.memory_cap << 20),
         auto_create: arguments.auto_create_topics,
-        session_timeout,
-        heartbeat_interval: defaults.heartbeat_interval.min(session_timeout / 3),
-        ..defaults
+        session_timeout: Duration::from_millis(arguments.session_timeout_ms),
+        heartbeat_interval: Duration::from_millis(arguments.heartbeat_interval_ms),
+        ..BrokerConfig::default()
     }
 }
 
 fn failure(error: BrokerError) -> Failure {
-    let exit = if matches!(error, BrokerError::Config { .. }) { Exit::Usage } else { Exit::Unavailable };
+    let exit =
+        if matches!(error, BrokerError::Config { .. }) { Exit::Usage } else { Exit::Unavailable };
     Failure::new(exit, error.to_string())
 }
 
@@ -134,4 +142,17 @@ fn announce(arguments: &Arguments, address: &str) {
 async fn stdin_closed() {
     let mut rest = [0; 64];
     while tokio::io::stdin().read(&mut rest).await.is_ok_and(|count| count > 0) {}
+}
+
+/// A broker that listens is live and ready.
+struct Up;
+
+impl Status for Up {
+    fn metrics(&self) -> String {
+        "# HELP onrush_broker_up 1 while the broker listens.\n# TYPE onrush_broker_up gauge\nonrush_broker_up 1\n".to_owned()
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        None
+    }
 }

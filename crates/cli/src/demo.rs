@@ -2,6 +2,7 @@
 //!
 //! `flights` (the data) -> `replay` (order, partitions, numbers) -> `event` (bytes) -> the topic -> the handler, which counts in a
 //! `tally` and notes each call in a `journal` -> `proof` (from flights and journals alone) -> `results`.
+mod command;
 pub(crate) mod event;
 #[allow(
     clippy::all,
@@ -15,9 +16,15 @@ pub(crate) mod event;
 #[rustfmt::skip]
 pub(crate) mod flight_generated;
 pub(crate) mod flights;
+mod generator;
+mod handler;
 pub(crate) mod journal;
+mod live;
+mod members;
 pub(crate) mod proof;
 pub(crate) mod replay;
 pub(crate) mod results;
 pub(crate) mod series;
 pub(crate) mod tally;
+
+pub(crate) use command::{Arguments, run};

@@ -64,6 +64,8 @@ impl From<Exit> for ExitCode {
 impl Failure {
     /// The operating system refused a thread.
     pub(crate) fn threads(error: std::io::Error) -> Self {
-        Self::unavailable(format!("cannot start a thread: {error}. Raise the limit on processes (ulimit -u)."))
+        Self::unavailable(format!(
+            "cannot start a thread: {error}. Raise the limit on processes (ulimit -u)."
+        ))
     }
 }

@@ -57,7 +57,8 @@ async fn connection(stream: Stream, status: Arc<dyn Status>) {
         async move { Ok::<_, Infallible>(response) }
     });
     // The peer's trouble is not ours: the connection ends, the server goes on.
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let served =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let _ = served.await;
 }
 

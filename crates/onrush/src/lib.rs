@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Onrush moves events into Apache Kafka and processes them out of it: fast, in key order, without losing one.
+//!
+//! ```no_run
+//! use onrush::prelude::*;
+//!
+//! fn main() -> Result<(), onrush::Error> {
+//!     Consumer::new("localhost:9092")
+//!         .group("billing")
+//!         .topic("payments")
+//!         .each(|event: &Event<'_>, _: &mut Context<'_>| {
+//!             println!("{:?} = {:?}", event.key, event.value);
+//!             Ok::<_, HandlerError>(())
+//!         })
+//!         .run()
+//! }
+//! ```
+//!
+//! - [`Consumer`] runs a handler over the events of a consumer group: at least once, in the order of each key, committed only
+//!   when everything below has an outcome. An event whose handler fails goes to a dead-letter topic.
+//! - [`Producer`] sends events, idempotently.
+//! - [`testing`] (feature `testing`) has a Kafka-protocol broker for `cargo test`, with nothing installed.
+#![forbid(unsafe_code)]
+
+mod consumer;
+mod error;
+mod producer;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use consumer::{Consumer, Running, Subscription};
+pub use error::Error;
+pub use onrush_engine::{
+    Assignment, Context, Event, Handle, Handler, HandlerError, HandlerFactory, Mode, Order, Place,
+    Snapshot, Start, Summary,
+};
+pub use onrush_record::{Compression, Header};
+pub use producer::{Producer, ProducerBuilder};
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::{Consumer, Context, Event, Handler, HandlerError, Order, Producer};
+}

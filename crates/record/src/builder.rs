@@ -9,7 +9,8 @@ use crate::codec::{Codec, Compression};
 use crate::compressor::Compressor;
 use crate::error::RecordError;
 use crate::header::{
-    Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAGIC, NO_LEADER_EPOCH, set_crc,
+    Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAGIC, NO_LEADER_EPOCH, NO_PRODUCER_ID,
+    set_crc, set_producer,
 };
 use crate::record_headers::Header;
 use crate::varint::{self, MAX_LEN_32, MAX_LEN_64};
@@ -153,7 +154,19 @@ impl BatchBuilder {
         base_sequence: i32,
         compressor: &mut Compressor,
     ) -> Result<BytesMut, RecordError> {
-        let header = self.header(producer_id, producer_epoch, base_sequence)?;
+        let mut batch = self.seal_unnumbered(compressor)?;
+        set_producer(&mut batch, producer_id, producer_epoch, base_sequence);
+        Ok(batch)
+    }
+
+    /// As [`seal`](BatchBuilder::seal), for who does not know producer and sequence yet: the batch
+    /// has neither them nor a CRC until [`set_producer`] gives it all three, so that its bytes are
+    /// summed once only.
+    pub fn seal_unnumbered(
+        &mut self,
+        compressor: &mut Compressor,
+    ) -> Result<BytesMut, RecordError> {
+        let header = self.header(NO_PRODUCER_ID, -1, -1)?;
         let mut batch = if self.compression.codec() == Codec::None {
             let mut batch = std::mem::take(&mut self.buffer);
             batch.truncate(self.used);
@@ -166,7 +179,7 @@ impl BatchBuilder {
             batch.extend_from_slice(records);
             batch
         };
-        close(header, &mut batch);
+        write_header(header, &mut batch);
         self.record_count = 0;
         Ok(batch)
     }
@@ -215,10 +228,15 @@ impl BatchBuilder {
 }
 
 /// Writes the header into the room before the records.
-fn close(mut header: BatchHeader, batch: &mut [u8]) {
+fn close(header: BatchHeader, batch: &mut [u8]) {
+    write_header(header, batch);
+    set_crc(batch);
+}
+
+/// As [`close`], without the CRC.
+fn write_header(mut header: BatchHeader, batch: &mut [u8]) {
     header.batch_length = (batch.len() - LENGTH_END) as i32;
     batch[..HEADER_LEN].copy_from_slice(&header.encode());
-    set_crc(batch);
 }
 
 /// Writes a nullable field with its length, and returns the place after it.
@@ -275,7 +293,6 @@ fn wire_len(field: Option<&[u8]>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::NO_PRODUCER_ID;
 
     #[test]
     fn an_uncompressed_batch_is_handed_out_where_it_was_built() {

@@ -14,9 +14,6 @@ use super::memory::Reservation;
 use super::{AckSink, Acked, Handle, ProduceError};
 use crate::partition::TopicPartition;
 
-/// Producer fields of a batch that the sender has not numbered yet.
-const UNNUMBERED: (i64, i16, i32) = (-1, -1, -1);
-
 /// A topic of one appender; see [`Appender::topic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopicHandle(usize);
@@ -333,9 +330,8 @@ impl Appender {
         let Some(Open { id, since, mut reservation }) = slot.open.take() else { return };
         let partition = slot.partition.clone();
         let count = u32::try_from(slot.builder.record_count()).unwrap_or(0);
-        let (producer_id, epoch, sequence) = UNNUMBERED;
         let ack = Arc::clone(&self.ack);
-        match slot.builder.seal(producer_id, epoch, sequence, &mut self.compressor) {
+        match slot.builder.seal_unnumbered(&mut self.compressor) {
             Ok(sealed) => {
                 // What is alive is the buffer, not only what is written in it.
                 reservation.shrink(sealed.capacity());
