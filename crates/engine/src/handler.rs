@@ -85,7 +85,8 @@ pub trait Handler: Send {
     /// what it keeps between calls should be whole at every point that may panic.
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError>;
 
-    /// Events of this partition may come from now on.
+    /// Events of this partition may come from now on. Called again, with a lower start, if the cluster
+    /// lost the end of the log: what comes from there on is new.
     fn assigned(&mut self, _assignment: &Assignment) {}
 
     /// No event of this partition comes any more; what was finished is committed.

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use onrush_runtime::Instant;
 
-use crate::assignment::{Holding, Origin};
+use crate::assignment::{Assignment, Holding, Origin};
 use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
 use crate::completed::{CompletedSet, METADATA_LIMIT};
 use crate::config::{Order, Sabotage};
@@ -127,7 +127,8 @@ impl Partition {
     /// any more.
     pub(crate) fn restart(&mut self, offset: i64) {
         self.holding.withdraw();
-        self.holding = Arc::new(Holding::new(self.holding.assignment.clone(), self.holding.token));
+        let assignment = Assignment { start: offset, ..self.holding.assignment.clone() };
+        self.holding = Arc::new(Holding::new(assignment, self.holding.token));
         self.origin.token += 1;
         self.ledger =
             Ledger::resume(self.origin.token, offset, &CompletedSet::empty(), METADATA_LIMIT);

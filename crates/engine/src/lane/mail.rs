@@ -7,7 +7,7 @@ use onrush_kafka::TopicPartition;
 use onrush_runtime::Instant;
 
 use super::{Lane, Runner, dead_letter_topic, stop};
-use crate::assignment::Origin;
+use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
 use crate::config::{PARTITION_SHARE_MIN, Sabotage};
 use crate::dead_letter::Failure;
@@ -86,17 +86,7 @@ impl Lane {
         let (lane, token) = (self.config.number as u32, assign.holding.token);
         let origin = Origin { lane, index: index as u32, token };
         let partition = Partition::new(assign, origin, self.config.order, self.config.slots);
-        let holding = &partition.holding;
-        match &mut self.runner {
-            Runner::Inline(handler) => {
-                hook(&holding.assignment, || handler.assigned(&holding.assignment))
-            }
-            Runner::Workers(posts) => {
-                posts
-                    .iter()
-                    .for_each(|post| post.inbox.push(WorkerInput::Assigned(Arc::clone(holding))));
-            }
-        }
+        announce(&mut self.runner, &partition.holding);
         self.control.push(ControlInput::Fetch(
             name.clone(),
             partition.fetch_token,
@@ -149,6 +139,7 @@ impl Lane {
                 // What is open below is lost to nobody: it runs, and its outcome has no meaning to
                 // a log that begins later.
                 partition.restart(log_start);
+                announce(&mut self.runner, &partition.holding);
             } else if let Err(error) = partition.ledger.pass(next, log_start - 1) {
                 stop(partition, StopReason::Ledger(error), &self.control);
                 return;
@@ -156,6 +147,7 @@ impl Lane {
         } else if next > end {
             tracing::error!(partition = %name, next, end, "the log ends below what was read from it: it was cut");
             partition.restart(end);
+            announce(&mut self.runner, &partition.holding);
         }
         self.control.push(partition.read_anew());
     }
@@ -299,6 +291,20 @@ impl Lane {
                 let (offset, error, reason) = (*offset, error.clone(), reason.clone());
                 stop(partition, StopReason::DeadLetter { offset, error, reason }, &control);
             }
+        }
+    }
+}
+
+/// Tells the handlers that events of a partition come, from its start on. A log that was cut begins
+/// again under the same epoch.
+fn announce(runner: &mut Runner, holding: &Arc<Holding>) {
+    match runner {
+        Runner::Inline(handler) => {
+            hook(&holding.assignment, || handler.assigned(&holding.assignment));
+        }
+        Runner::Workers(posts) => {
+            let assigned = || WorkerInput::Assigned(Arc::clone(holding));
+            posts.iter().for_each(|post| post.inbox.push(assigned()));
         }
     }
 }

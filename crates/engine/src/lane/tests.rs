@@ -540,6 +540,7 @@ fn an_expired_offset_goes_on_at_the_start_and_a_cut_log_at_its_end() {
     bench.settle();
     assert_eq!(bench.proposals()[&0].0, 51, "the committed offset follows the log");
     assert_eq!(bench.offsets(0), [100, 50]);
+    assert_eq!(bench.script.lock().unwrap().assigned, [0, 0], "told of the cut, not of the expiry");
 }
 
 #[test]
