@@ -1,4 +1,13 @@
 //! Ordered parallel processing of Kafka partitions.
+//!
+//! An event's way: [`source`] (a fetched slice becomes a batch) -> [`lane`] (walks it; [`admission`]
+//! says how much may be taken) -> inline, or [`slot`] and [`worker`] -> what it emits waits in
+//! [`emit`], a failure goes through [`dead_letter`] -> its outcome lands in the [`ledger`] ->
+//! [`commit`] takes offset and [`completed`] set of one snapshot. The control driver, behind
+//! [`Engine`], is the only part that awaits anything: group, commits, topics.
+//!
+//! Lanes and workers are sans-I/O: `run_once(now)`, mail in, mail out ([`message`]). Nothing here
+//! reads configuration files, arguments or the environment, and nothing ends the process.
 #![forbid(unsafe_code)]
 
 pub mod admission;

@@ -582,6 +582,19 @@ fn without_room_for_what_was_emitted_no_event_is_started() {
 }
 
 #[test]
+fn events_without_order_spread_over_the_workers() {
+    let mut bench = Bench::new(4, Order::None);
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 40);
+    bench.settle();
+    let written = |outlet: &TestOutlet| outlet.0.lock().unwrap().written.len();
+    assert_eq!(bench.outlets[1..].iter().map(written).collect::<Vec<_>>(), [10; 4]);
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0], (40, none()));
+}
+
+#[test]
 fn the_deadline_ends_a_drain_and_hooks_run_before_the_release() {
     let mut bench = Bench::new(2, Order::Key);
     bench.script.lock().unwrap().emit = true;
