@@ -1,7 +1,7 @@
 //! From fetched slices to batches whose records can be walked.
 //!
 //! A partition's slices queue up in its [`Source`]. Its lane takes one batch at a time: CRC, then
-//! decompression into a buffer of the lane's [`BufferPool`]; records of an uncompressed batch stay
+//! decompression into a buffer of the lane's buffer pool; records of an uncompressed batch stay
 //! in the response. A [`Batch`] keeps alive what its records lie in, and with it the fetcher's
 //! credit or the pool's buffer, for as long as an event of it is in use.
 
