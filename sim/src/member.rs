@@ -1,5 +1,6 @@
 //! A member of the group: the unmodified engine in a simulated process, with a handler that writes the history.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ impl Member {
             on_worker: matches!(place, Place::Worker(_)),
             random: random.fork(),
             history: history.clone(),
+            starts: BTreeMap::new(),
         };
         let (handle, result) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let (shared_handle, shared_result) = (handle.clone(), result.clone());
@@ -115,6 +117,8 @@ struct Recorder {
     on_worker: bool,
     random: Random,
     history: History,
+    /// By partition: where its assignment starts.
+    starts: BTreeMap<i32, i64>,
 }
 
 impl Handler for Recorder {
@@ -132,6 +136,7 @@ impl Handler for Recorder {
             life: self.life,
             partition: event.partition,
             epoch: event.epoch,
+            start: self.starts.get(&event.partition).copied().unwrap_or(0),
             offset: event.offset,
             payload,
             at,
@@ -141,6 +146,7 @@ impl Handler for Recorder {
     }
 
     fn assigned(&mut self, assignment: &Assignment) {
+        self.starts.insert(assignment.partition, assignment.start);
         self.history.assigned(self.life, assignment.partition, assignment.epoch);
     }
 }

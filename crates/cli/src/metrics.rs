@@ -4,10 +4,13 @@ use std::fmt::Write;
 
 use onrush_engine::{Counts, PartitionState, Snapshot};
 
+/// A metric: name, help, value.
+type Metric<T, V> = (&'static str, &'static str, fn(&T) -> V);
+
 /// The metrics of all members of a process; `left` are the counts of members that have ended.
 pub(crate) fn render(snapshots: &[Snapshot], left: &Counts) -> String {
     let mut text = String::new();
-    let counters: [(&str, &str, fn(&Counts) -> u64); 7] = [
+    let counters: [Metric<Counts, u64>; 7] = [
         (
             "onrush_events_done_total",
             "Events whose handler returned, and what they emitted is acknowledged.",
@@ -31,7 +34,7 @@ pub(crate) fn render(snapshots: &[Snapshot], left: &Counts) -> String {
         head(&mut text, name, help, "counter");
         let _ = writeln!(text, "{name} {}", sum + count(left));
     }
-    let gauges: [(&str, &str, fn(&PartitionState) -> i64); 6] = [
+    let gauges: [Metric<PartitionState, i64>; 6] = [
         ("onrush_partition_position", "Next offset to take.", |p| p.position),
         ("onrush_partition_committed", "Committed offset.", |p| p.committed.unwrap_or(0)),
         ("onrush_partition_lag", "Events between the committed offset and the end.", |p| {

@@ -11,6 +11,10 @@
 //! Lost     -> gone at once, nothing is committed
 //! ```
 //!
+//! What user code holds up is given up: a lane that does not answer a drain within its deadline and
+//! [`HOOK_DEADLINE`], or a hook that takes longer than that, no longer keeps the partition from its
+//! next owner. Threads that do not end are left behind in the same way.
+//!
 //! One commit is under way at a time, so that an older one never lands after a newer one. A final
 //! commit takes the place of what an interval commit has gathered of the same partition.
 //!
@@ -24,15 +28,15 @@ use onrush_kafka::{
     At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Member, Producer,
     Remedy, TopicPartition,
 };
-use onrush_runtime::{Clock, Executor};
+use onrush_runtime::{Clock, Executor, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::assignment::{Assignment, Holding, Placement, TOKEN_STRIDE};
 use crate::client::LaneSink;
 use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
-use crate::config::{EngineConfig, Start};
+use crate::config::{EngineConfig, HOOK_DEADLINE, Start};
 use crate::error::{EngineError, PartitionStopped};
 use crate::inbox::Inbox;
 use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
@@ -50,6 +54,8 @@ struct Held {
     phase: Phase,
     /// The group waits for it to be released.
     wanted: bool,
+    /// When user code has had its time, while it is waited for.
+    give_up: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,8 +153,10 @@ impl Control {
         let wake = self.crew.inbox.wake().clone();
         let mut mail = VecDeque::new();
         while self.failed.is_none() && !(self.closing && self.held.is_empty() && !self.committing) {
+            let give_up = self.held.values().filter_map(|held| held.give_up).min();
             tokio::select! {
                 biased;
+                () = until(give_up) => self.give_up(),
                 () = wake.notified() => {}
                 event = self.cluster.events.recv() => self.group_event(event),
                 // A dropped handle does not shut an engine down.
@@ -164,6 +172,21 @@ impl Control {
         self.end().await
     }
 
+    /// Lets partitions go whose user code had its time.
+    fn give_up(&mut self) {
+        let now = self.clock.now();
+        let due = |held: &Held| held.give_up.is_some_and(|at| at <= now);
+        let late: Vec<_> =
+            self.held.iter().filter(|(_, held)| due(held)).map(|(name, _)| name.clone()).collect();
+        for partition in late {
+            tracing::warn!(%partition, "a handler or its hook does not return: the partition goes to its next owner all the same");
+            if let Some(held) = self.held.get(&partition) {
+                self.crew.lanes[held.lane].push(LaneInput::Lost(partition.clone()));
+            }
+            self.gone(&partition);
+        }
+    }
+
     fn close(&mut self) {
         self.closing = true;
         let held: Vec<_> = self.held.keys().cloned().collect();
@@ -174,7 +197,7 @@ impl Control {
     async fn end(mut self) -> Ended {
         let lost: Vec<_> = self.held.keys().cloned().collect();
         lost.iter().for_each(|partition| self.lose(partition));
-        let Self { cluster, crew, mut running, mut failed, stopped, .. } = self;
+        let Self { cluster, crew, clock, mut running, mut failed, stopped, .. } = self;
         let Cluster { fetcher, producer, member, .. } = cluster;
         // After a failure a commit may be under way: then the member says goodbye when it is
         // dropped.
@@ -184,13 +207,21 @@ impl Control {
         fetcher.close().await;
         crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Close));
         let (mut mail, mut told) = (VecDeque::new(), false);
+        let give_up = clock.now() + HOOK_DEADLINE;
         while running > 0 && !matches!(failed, Some(EngineError::Panicked { .. })) {
             // Lanes first: workers have to tell handlers which partitions have gone.
             if running <= crew.posts.len() && !told {
                 told = true;
                 crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
             }
-            crew.inbox.wake().notified().await;
+            if timeout_at(give_up, crew.inbox.wake().notified()).await.is_err() {
+                tracing::warn!(
+                    threads = running,
+                    "handlers do not return: their threads are left behind"
+                );
+                crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
+                break;
+            }
             crew.inbox.take(&mut mail);
             for input in mail.drain(..) {
                 if let ControlInput::Ended(thread, well) = input {
@@ -203,6 +234,14 @@ impl Control {
         }
         producer.close().await;
         Ended { stopped, failed }
+    }
+}
+
+/// Waits for a time, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -239,8 +278,10 @@ impl Control {
             let (lane, token) = (self.placement.place(&partition), self.next_token);
             self.next_token += TOKEN_STRIDE;
             starting.push((partition.clone(), token));
-            self.held
-                .insert(partition, Held { lane, token, phase: Phase::Starting, wanted: false });
+            self.held.insert(
+                partition,
+                Held { lane, token, phase: Phase::Starting, wanted: false, give_up: None },
+            );
         }
         self.share();
         self.look_up_starts(starting);
@@ -329,6 +370,7 @@ impl Control {
             Phase::Starting => self.gone(partition),
             Phase::Running => {
                 held.phase = Phase::Draining;
+                held.give_up = Some(deadline + HOOK_DEADLINE);
                 self.crew.lanes[held.lane].push(LaneInput::Revoke(partition.clone(), deadline));
                 self.cluster.fetcher.unassign(partition);
             }
@@ -441,6 +483,7 @@ impl Control {
         match proposal {
             Some(proposal) => {
                 held.phase = Phase::Committing(proposal.version);
+                held.give_up = None;
                 self.commits
                     .iter_mut()
                     .for_each(|queued| queued.retain(|earlier| earlier.partition != *partition));
@@ -448,6 +491,7 @@ impl Control {
             }
             None => {
                 held.phase = Phase::Leaving;
+                held.give_up = Some(self.clock.now() + HOOK_DEADLINE);
                 self.crew.lanes[held.lane].push(LaneInput::Release(partition.clone()));
             }
         }
@@ -513,6 +557,7 @@ impl Control {
                     continue;
                 }
                 held.phase = Phase::Leaving;
+                held.give_up = Some(self.clock.now() + HOOK_DEADLINE);
                 lane.push(LaneInput::Answered(proposal.clone(), verdict));
                 lane.push(LaneInput::Release(proposal.partition));
             } else {

@@ -348,7 +348,7 @@ fn nulls_and_headers_come_as_they_were_sent() {
         Ok(())
     };
     let running = target.consumer().each(handler).start().expect("joins");
-    let mut next = || events.recv_timeout(LIMIT).expect("an event");
+    let next = || events.recv_timeout(LIMIT).expect("an event");
     assert_eq!(next(), (None, Some(b"no key".to_vec()), vec![]));
     assert_eq!(next(), (Some(b"tombstone".to_vec()), None, vec![]));
     assert_eq!(

@@ -350,7 +350,6 @@ enum Folder {
 }
 
 impl Folder {
-    #[expect(clippy::disallowed_methods, reason = "the command is a driver")]
     fn of(keep: Option<&Path>) -> Result<Self, Failure> {
         let Some(keep) = keep else {
             let made = tempfile::Builder::new().prefix("onrush-demo-").tempdir();

@@ -185,11 +185,6 @@ impl Journal {
         self.count().load(Ordering::Relaxed)
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Takes disk space up to and including a place.
     #[cold]
     fn back(&self, place: u64) -> Result<(), JournalError> {

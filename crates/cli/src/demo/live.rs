@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use onrush_engine::Snapshot;
+
 use super::generator::Progress;
 use super::members::Members;
 
@@ -39,7 +41,8 @@ impl Live {
         let (done, lag) = (members.done(), progress.acknowledged().saturating_sub(members.done()));
         self.bar.set_position(done);
         self.bar.set_message(format!(
-            "lag {lag}  members {}  lanes {lanes}  slots {busy}  in flight in one partition: at most {}",
+            "lag {lag}  latency {} ms  members {}  lanes {lanes}  slots {busy}  in flight in one partition: at most {}",
+            snapshots.iter().map(Snapshot::latency_millis).max().unwrap_or(0),
             snapshots.len(),
             self.most_in_flight
         ));
