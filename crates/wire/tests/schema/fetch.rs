@@ -1,3 +1,4 @@
+//! Fetch, held against the codec.
 use kacrab_protocol::generated::{fetch_request as codec, fetch_response as codec_response};
 use onrush_wire::ErrorCode;
 use onrush_wire::fetch::*;

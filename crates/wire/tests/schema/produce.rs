@@ -1,3 +1,4 @@
+//! Produce, held against the codec.
 use kacrab_protocol::generated::{produce_request as codec, produce_response as codec_response};
 use onrush_wire::ErrorCode;
 use onrush_wire::produce::*;

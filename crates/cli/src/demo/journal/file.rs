@@ -108,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let journals = Journals::new(folder.path(), 10).expect("journals");
         let holding = Holding { partition: 0, member: "m", epoch: 1, start_offset: 0 };
-        let path = journals.assignment(&holding).expect("journal").path().to_owned();
+        let path = journals.assignment(&holding).expect("journal").path.clone();
         change(&File::options().write(true).open(&path).expect("file"));
         read_all(folder.path()).expect_err("damaged").to_string()
     }

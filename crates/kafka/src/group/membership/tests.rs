@@ -1,3 +1,4 @@
+//! The membership machine, step by step, without a broker.
 use onrush_wire::message::consumer_group_heartbeat::response;
 
 use super::*;

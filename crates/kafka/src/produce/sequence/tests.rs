@@ -1,3 +1,4 @@
+//! The sequencer against a model of the broker, under seeded faults.
 use std::sync::Mutex;
 
 use onrush_record::{BatchBuilder, BatchHeader, Compression, Compressor};
