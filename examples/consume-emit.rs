@@ -11,7 +11,7 @@ fn main() -> Result<(), onrush::Error> {
     Consumer::new(brokers)
         .group("consume-emit-example")
         .topic(from)
-        .each(move |event: &Event<'_>, cx: &mut Context<'_>| {
+        .each(move |event, cx| {
             let size = event.value.map_or(0, <[u8]>::len).to_string();
             cx.emit(&to, event.key, Some(size.as_bytes()), &[])?;
             Ok(())

@@ -8,7 +8,7 @@ fn main() -> Result<(), onrush::Error> {
     Consumer::new(brokers)
         .group("consume-example")
         .topic(topic)
-        .each(|event: &Event<'_>, _: &mut Context<'_>| {
+        .each(|event, _| {
             let text = |bytes: Option<&[u8]>| {
                 bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
             };

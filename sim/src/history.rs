@@ -49,8 +49,8 @@ pub(crate) struct Call {
     pub(crate) life: Life,
     pub(crate) partition: i32,
     pub(crate) epoch: i32,
-    /// Where the assignment starts: a cut log is read again from further down, as an assignment of its own.
-    pub(crate) start: i64,
+    /// How often the handler was told of the partition: a cut log is read again from further down, as an assignment anew.
+    pub(crate) session: u32,
     pub(crate) offset: i64,
     pub(crate) payload: Payload,
     pub(crate) at: Instant,
@@ -236,11 +236,11 @@ impl Events {
     }
 
     fn check_order(&self, violations: &mut Vec<Violation>) {
-        let mut last = BTreeMap::<(Life, i32, i32, i64, u64), Call>::new();
+        let mut last = BTreeMap::<(Life, i32, i32, u32, u64), Call>::new();
         for call in &self.calls {
             let Some(key) = call.payload.key else { continue };
             let Some(before) =
-                last.insert((call.life, call.partition, call.epoch, call.start, key), *call)
+                last.insert((call.life, call.partition, call.epoch, call.session, key), *call)
             else {
                 continue;
             };
@@ -314,7 +314,7 @@ mod tests {
 
     fn call(offset: i64, at: Instant, millis: u64) -> Call {
         let until = at + Duration::from_millis(millis);
-        Call { life: 0, partition: 0, epoch: 1, start: 0, offset, payload: KEYED, at, until }
+        Call { life: 0, partition: 0, epoch: 1, session: 0, offset, payload: KEYED, at, until }
     }
 
     fn logged(offset: i64) -> Logged {

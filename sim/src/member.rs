@@ -45,7 +45,7 @@ impl Member {
             on_worker: matches!(place, Place::Worker(_)),
             random: random.fork(),
             history: history.clone(),
-            starts: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         };
         let (handle, result) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let (shared_handle, shared_result) = (handle.clone(), result.clone());
@@ -117,8 +117,8 @@ struct Recorder {
     on_worker: bool,
     random: Random,
     history: History,
-    /// By partition: where its assignment starts.
-    starts: BTreeMap<i32, i64>,
+    /// By partition: how often it was assigned. Every worker is told of every assignment.
+    sessions: BTreeMap<i32, u32>,
 }
 
 impl Handler for Recorder {
@@ -136,7 +136,7 @@ impl Handler for Recorder {
             life: self.life,
             partition: event.partition,
             epoch: event.epoch,
-            start: self.starts.get(&event.partition).copied().unwrap_or(0),
+            session: self.sessions.get(&event.partition).copied().unwrap_or(0),
             offset: event.offset,
             payload,
             at,
@@ -146,7 +146,7 @@ impl Handler for Recorder {
     }
 
     fn assigned(&mut self, assignment: &Assignment) {
-        self.starts.insert(assignment.partition, assignment.start);
+        *self.sessions.entry(assignment.partition).or_default() += 1;
         self.history.assigned(self.life, assignment.partition, assignment.epoch);
     }
 }

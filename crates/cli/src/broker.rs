@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::failure::{Exit, Failure};
 use crate::http::{self, Status};
-use crate::interrupt;
+use crate::interrupt::Interrupt;
 
 /// Run a single-node Kafka-protocol log.
 ///
@@ -88,6 +88,7 @@ async fn serve(
     runtime: &Runtime,
     executor: Executor,
 ) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::listen();
     let broker =
         Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
     if let Some(address) = &arguments.http {
@@ -97,7 +98,7 @@ async fn serve(
     announce(arguments, broker.address());
     tokio::select! {
         biased;
-        () = interrupt::requested() => {}
+        () = interrupt.requested() => {}
         () = stdin_closed(), if arguments.until_stdin_closes => {}
     }
     if std::io::stderr().is_terminal() {

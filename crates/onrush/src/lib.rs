@@ -7,9 +7,9 @@
 //!     Consumer::new("localhost:9092")
 //!         .group("billing")
 //!         .topic("payments")
-//!         .each(|event: &Event<'_>, _: &mut Context<'_>| {
+//!         .each(|event, _| {
 //!             println!("{:?} = {:?}", event.key, event.value);
-//!             Ok::<_, HandlerError>(())
+//!             Ok(())
 //!         })
 //!         .run()
 //! }
@@ -40,3 +40,8 @@ pub use producer::{Producer, ProducerBuilder};
 pub mod prelude {
     pub use crate::{Consumer, Context, Event, Handler, HandlerError, Order, Producer};
 }
+
+/// The README's example must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

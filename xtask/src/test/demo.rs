@@ -1,6 +1,7 @@
 //! `onrush demo` on both targets with its proof, sabotaged, and computed again by another program.
 
-use std::process::ExitStatus;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -42,10 +43,45 @@ pub(super) fn recompute(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let keep = folder.display().to_string();
     let (status, line) = demo(stage, &["--keep", &keep])?;
     proved(status.success(), &line)?;
-    let onrush = stage.onrush_path()?;
+    let mut broker = stage.onrush()?;
+    broker.args(["broker", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]);
+    let kept = KeptLog::serve(broker.arg(folder.join("log")))?;
+    let mut canaries = stage.python()?;
+    process::run(canaries.args(["-m", "unittest", "discover", "-s", "data", "-p", "*_test.py"]))?;
     let mut recheck = stage.python()?;
-    recheck.arg("data/recheck.py").arg("--results").arg(&folder).env("ONRUSH", onrush);
-    process::run(&mut recheck)
+    recheck.arg("data/recheck.py").arg("--results").arg(&folder);
+    process::run(recheck.args(["--brokers", &kept.address]))
+}
+
+/// A broker on the log that a demo left, as long as this lives.
+struct KeptLog {
+    address: String,
+    /// Its stdin is what keeps it running.
+    broker: Child,
+}
+
+impl KeptLog {
+    fn serve(command: &mut Command) -> Result<Self, Failure> {
+        let unsaid = format!("{} does not say where it listens", process::line(command));
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut broker = spawned.context(|| unsaid.clone())?;
+        let mut line = String::new();
+        if let Some(stdout) = broker.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line).context(|| unsaid.clone())?;
+        }
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => Ok(Self { address: address.to_owned(), broker }),
+            None => Err(Failure::new(unsaid)),
+        }
+    }
+}
+
+impl Drop for KeptLog {
+    fn drop(&mut self) {
+        drop(self.broker.stdin.take());
+        // It ends of its own once its stdin is closed; there is nothing to do about one that fails.
+        let _ = self.broker.wait();
+    }
 }
 
 fn honest(stage: &mut Stage<'_>, target: &str, arguments: &[&str]) -> Result<(), Failure> {

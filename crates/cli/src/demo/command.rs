@@ -30,6 +30,7 @@ use super::results::{JOURNAL_FOLDER, RESULTS_FILE, Results};
 use super::tally::Tally;
 use crate::embedded::EmbeddedBroker;
 use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::usage;
 
 /// Partitions of the demo's topic.
@@ -136,6 +137,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn to_the_end(&self) -> Result<(Results, Proof), Failure> {
+        let mut interrupt = Interrupt::listen();
         let name = format!("onrush-demo-{:08x}", Random::from_entropy().next_u64() as u32);
         let client =
             Client::connect(ClientConfig::new(&self.brokers), self.runtime, self.executor.clone());
@@ -164,7 +166,7 @@ impl Run<'_> {
 
         let start = Instant::now();
         let (producer, progress) = self.generate(&client, &name).await?;
-        let outcome = self.watch(&client, &name, &progress, &mut members).await;
+        let outcome = self.watch(&client, &name, &progress, &mut members, &mut interrupt).await;
         let elapsed = start.elapsed();
         progress.stop();
         members.stop_all().await?;
@@ -229,16 +231,15 @@ impl Run<'_> {
         topic: &str,
         progress: &Progress,
         members: &mut Members,
+        interrupt: &mut Interrupt,
     ) -> Result<(), Failure> {
         let partitions: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(topic, p)).collect();
         let mut live = Live::new(self.arguments.events, !self.arguments.json);
         let (mut last_done, mut last_change, mut handed_over) = (0, Instant::now(), false);
-        let interrupted = crate::interrupt::requested();
-        tokio::pin!(interrupted);
         loop {
             tokio::select! {
                 biased;
-                () = &mut interrupted => {
+                () = interrupt.requested() => {
                     live.finish();
                     eprintln!("interrupted: draining");
                     return Err(Failure::new(Exit::Interrupted, "interrupted; what was taken is drained and committed"));
