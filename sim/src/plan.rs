@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     RestartMember(usize),
     /// The broker dies, loses what was not synced, and is started again after a pause.
     CrashBroker(Duration),
+    /// The broker's disk has no room left for a while.
+    FillDisk(Duration),
     /// All connections of a host are reset.
     Cut(Host),
 }
@@ -81,6 +83,9 @@ impl Plan {
         }
         for _ in 0..1 + random.below(3) {
             faults.push((at(&random), Fault::CrashBroker(pause(&random))));
+        }
+        if random.chance(1, 2) {
+            faults.push((at(&random), Fault::FillDisk(pause(&random))));
         }
         for _ in 0..random.below(5) {
             let host = match random.below(4) {

@@ -40,6 +40,7 @@ pub(crate) struct Faults {
     pub(crate) member_restarts: u64,
     pub(crate) broker_restarts: u64,
     pub(crate) lossy_restarts: u64,
+    pub(crate) full_disks: u64,
     pub(crate) cuts: u64,
     pub(crate) hand_overs: u64,
 }
@@ -50,6 +51,7 @@ impl Faults {
         self.member_restarts += other.member_restarts;
         self.broker_restarts += other.broker_restarts;
         self.lossy_restarts += other.lossy_restarts;
+        self.full_disks += other.full_disks;
         self.cuts += other.cuts;
         self.hand_overs += other.hand_overs;
     }
@@ -59,12 +61,13 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} cuts",
+            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} full disks, {} cuts",
             self.member_crashes,
             self.member_restarts,
             self.hand_overs,
             self.broker_restarts,
             self.lossy_restarts,
+            self.full_disks,
             self.cuts
         )
     }
@@ -259,6 +262,12 @@ impl World {
                 sleep(pause).await;
                 self.net.bring_up("broker");
                 self.start_broker().await;
+            }
+            Fault::FillDisk(pause) => {
+                self.faults.full_disks += 1;
+                self.disk.limit(Some(self.disk.used()));
+                sleep(pause).await;
+                self.disk.limit(None);
             }
             Fault::Cut(host) => {
                 self.faults.cuts += 1;

@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use onrush_kafka::{
-    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Member, Producer,
-    Remedy, TopicPartition,
+    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining, Member,
+    Producer, Remedy, TopicPartition,
 };
 use onrush_runtime::{Clock, Executor, Instant};
 use tokio::sync::{mpsc, watch};
@@ -51,6 +51,7 @@ const DEFAULT_REPLICATION: i16 = -1;
 struct Held {
     lane: usize,
     token: u64,
+    joining: Joining,
     phase: Phase,
     /// The group waits for it to be released.
     wanted: bool,
@@ -255,8 +256,10 @@ pub(crate) struct Ended {
 impl Control {
     fn group_event(&mut self, event: Option<GroupEvent>) {
         match event {
-            Some(GroupEvent::Assigned(partitions)) if !self.closing => self.assign(partitions),
-            Some(GroupEvent::Assigned(_)) => {}
+            Some(GroupEvent::Assigned(partitions, joining)) if !self.closing => {
+                self.assign(partitions, joining)
+            }
+            Some(GroupEvent::Assigned(..)) => {}
             Some(GroupEvent::Revoked(partitions)) => {
                 partitions.iter().for_each(|partition| self.revoke(partition, true))
             }
@@ -272,7 +275,7 @@ impl Control {
         self.failed.get_or_insert(EngineError::Client { doing, source });
     }
 
-    fn assign(&mut self, partitions: Vec<TopicPartition>) {
+    fn assign(&mut self, partitions: Vec<TopicPartition>, joining: Joining) {
         let mut starting = Vec::new();
         for partition in partitions {
             let (lane, token) = (self.placement.place(&partition), self.next_token);
@@ -280,7 +283,7 @@ impl Control {
             starting.push((partition.clone(), token));
             self.held.insert(
                 partition,
-                Held { lane, token, phase: Phase::Starting, wanted: false, give_up: None },
+                Held { lane, token, joining, phase: Phase::Starting, wanted: false, give_up: None },
             );
         }
         self.share();
@@ -506,9 +509,15 @@ impl Control {
             proposals.retain(|proposal| {
                 self.held.get(&proposal.partition).is_some_and(|held| held.token == proposal.token)
             });
-            if proposals.is_empty() {
+            let Some(joining) = proposals
+                .first()
+                .and_then(|first| self.held.get(&first.partition))
+                .map(|held| held.joining)
+            else {
                 continue;
-            }
+            };
+            // All that is held at one time came with one joining: losses are told before what comes after them.
+            debug_assert!(self.held.values().all(|held| held.joining == joining));
             self.committing = true;
             let commits = proposals.iter().map(|proposal| Commit {
                 partition: proposal.partition.clone(),
@@ -519,7 +528,7 @@ impl Control {
             let (commits, member) = (commits.collect(), Arc::clone(&self.cluster.member));
             let inbox = Arc::clone(&self.crew.inbox);
             self.executor.spawn(async move {
-                let result = member.commit(commits).await;
+                let result = member.commit(joining, commits).await;
                 drop(member);
                 inbox.push(ControlInput::Committed(proposals, result));
             });

@@ -69,8 +69,8 @@ impl GroupConfig {
 /// What the group decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupEvent {
-    /// These are ours from now on.
-    Assigned(Vec<TopicPartition>),
+    /// These are ours from now on, as long as this joining lasts.
+    Assigned(Vec<TopicPartition>, Joining),
     /// These are to be given back: drain, commit, then [`Member::released`].
     Revoked(Vec<TopicPartition>),
     /// These are ours no more, someone else may have them: drop them, do not commit.
@@ -79,10 +79,17 @@ pub enum GroupEvent {
     Fatal(ClientError),
 }
 
+/// One joining of the group. A fence ends it: what was assigned under it is lost, and what was
+/// processed under it must not be committed under a later one, which may have other records, or
+/// another owner, at the same offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct Joining(u64);
+
 /// Who the member is at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
     epoch: i32,
+    joining: Joining,
     owned: Arc<BTreeSet<TopicPartition>>,
 }
 
@@ -138,7 +145,11 @@ impl Member {
             member_id,
             orders: Mutex::default(),
             ordered: Notify::new(),
-            identity: watch::Sender::new(Identity { epoch: 0, owned: Arc::default() }),
+            identity: watch::Sender::new(Identity {
+                epoch: 0,
+                joining: Joining::default(),
+                owned: Arc::default(),
+            }),
         });
         let driver = control.spawn(driver::run(Arc::clone(&shared), machine, events));
         Ok((Self { shared, driver: Mutex::new(Some(driver)) }, receiver))
@@ -169,13 +180,21 @@ impl Member {
     /// The coordinator could not be asked for as long as calls are retried.
     pub async fn commit(
         &self,
+        joining: Joining,
         commits: Vec<Commit>,
     ) -> Result<Vec<(TopicPartition, ErrorCode)>, ClientError> {
         let mut done = Vec::with_capacity(commits.len());
         let mut pending = commits;
         let mut tries = self.shared.client.tries();
         while !pending.is_empty() {
-            let epoch = self.epoch();
+            // Epoch and joining from one look, so that an epoch of a later joining is never used.
+            let Identity { epoch, joining: current, .. } = self.shared.identity.borrow().clone();
+            if current != joining {
+                done.extend(
+                    pending.into_iter().map(|c| (c.partition, ErrorCode::FENCED_MEMBER_EPOCH)),
+                );
+                break;
+            }
             let committer = Committer {
                 member: self.shared.member_id.clone(),
                 epoch,

@@ -37,7 +37,7 @@ pub use config::ClientConfig;
 pub use credit::Lease;
 pub use error::{ClientError, Remedy, remedy_of};
 pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};
-pub use group::{GroupConfig, GroupEvent, Member};
+pub use group::{GroupConfig, GroupEvent, Joining, Member};
 pub use offsets::{Commit, Committed};
 pub use onrush_record::{Compression, Header};
 pub use onrush_wire::{ErrorCode, Uuid};

@@ -23,7 +23,7 @@ use onrush_wire::message::consumer_group_heartbeat::response::Assignment;
 use onrush_wire::message::consumer_group_heartbeat::{Request, Response};
 use onrush_wire::{ApiKey, ErrorCode, Uuid, uuid};
 
-use super::{GroupConfig, GroupEvent};
+use super::{GroupConfig, GroupEvent, Joining};
 use crate::backoff::Backoff;
 use crate::error::{ClientError, Remedy};
 use crate::partition::TopicPartition;
@@ -86,6 +86,7 @@ pub(super) struct Membership {
     member_id: String,
     phase: Phase,
     epoch: i32,
+    joining: Joining,
     owned: BTreeSet<Key>,
     releasing: BTreeSet<Key>,
     target: BTreeSet<Key>,
@@ -113,6 +114,7 @@ impl Membership {
             member_id,
             phase: Phase::Joining,
             epoch: 0,
+            joining: Joining::default(),
             owned: BTreeSet::new(),
             releasing: BTreeSet::new(),
             target: BTreeSet::new(),
@@ -129,6 +131,10 @@ impl Membership {
 
     pub(super) fn epoch(&self) -> i32 {
         self.epoch
+    }
+
+    pub(super) fn joining(&self) -> Joining {
+        self.joining
     }
 
     /// What is ours, being released or not.
@@ -288,6 +294,7 @@ impl Membership {
 
     fn lose_everything(&mut self, actions: &mut Vec<Action>) {
         let lost: Vec<_> = self.owned().into_iter().collect();
+        self.joining.0 += 1;
         self.owned.clear();
         self.releasing.clear();
         self.target.clear();
@@ -348,7 +355,7 @@ impl Membership {
             .partition(|(id, _)| self.names.contains_key(id));
         if !known.is_empty() {
             self.owned.extend(&known);
-            actions.push(Action::Tell(GroupEvent::Assigned(self.all_named(&known))));
+            actions.push(Action::Tell(GroupEvent::Assigned(self.all_named(&known), self.joining)));
         }
         if !unknown.is_empty() {
             actions.push(Action::Resolve);

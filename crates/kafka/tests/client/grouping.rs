@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use onrush_kafka::{Commit, ErrorCode, GroupConfig, GroupEvent, Member, TopicPartition};
+use onrush_kafka::{Commit, ErrorCode, GroupConfig, GroupEvent, Joining, Member, TopicPartition};
 use onrush_runtime::Executor;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ async fn until_holding(
 ) {
     while held.len() != count {
         match next(events).await {
-            GroupEvent::Assigned(partitions) => held.extend(partitions),
+            GroupEvent::Assigned(partitions, _) => held.extend(partitions),
             GroupEvent::Revoked(partitions) => {
                 held.retain(|partition| !partitions.contains(partition));
                 member.released(&partitions);
@@ -91,7 +91,7 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
         metadata: metadata.to_owned(),
     };
     let commits = vec![commit(&partitions[0], 17, "set above 17"), commit(&partitions[1], 4, "")];
-    let codes = member.commit(commits.clone()).await.expect("answered");
+    let codes = member.commit(Joining::default(), commits.clone()).await.expect("answered");
     assert_eq!(
         codes,
         partitions.iter().map(|partition| (partition.clone(), ErrorCode::NONE)).collect::<Vec<_>>()
@@ -106,7 +106,7 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
     let refused = client.commit_offsets(&group, &commits).await.expect_err("a member is there");
     assert!(refused.code().is_some(), "{refused}");
     let long = vec![commit(&partitions[0], 18, &"x".repeat(5_000)), commit(&partitions[1], 5, "")];
-    let codes = member.commit(long).await.expect("answered");
+    let codes = member.commit(Joining::default(), long).await.expect("answered");
     assert_eq!(
         codes.iter().map(|(_, code)| *code).collect::<Vec<_>>(),
         [ErrorCode::OFFSET_METADATA_TOO_LARGE, ErrorCode::NONE]
@@ -147,7 +147,7 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
             held.retain(|partition| !revoked.contains(partition));
             first.released(&revoked);
         }
-        if let Ok(GroupEvent::Assigned(assigned)) = second_events.try_recv() {
+        if let Ok(GroupEvent::Assigned(assigned, _)) = second_events.try_recv() {
             second_held.extend(assigned);
         }
     }

@@ -98,7 +98,7 @@ fn joining_says_everything_and_an_assignment_is_acknowledged_at_once() {
     assert_eq!(join.subscribed_topic_names.as_ref().map(Vec::len), Some(1));
     assert_eq!(reported(join), Some(vec![]));
     let actions = bench.answer(1, Some(&[0, 1]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]))]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]), bench.machine.joining())]);
     let next = sent(&actions);
     assert_eq!((next.member_epoch, reported(next)), (1, Some(vec![0, 1])));
     assert_eq!((&next.subscribed_topic_names, next.rebalance_timeout_ms), (&None, -1));
@@ -135,7 +135,10 @@ fn a_partition_that_comes_back_before_its_release_is_assigned_after_it() {
     bench.answer(1, Some(&[0]));
     bench.tick(500);
     assert!(told(&bench.answer(2, Some(&[0, 1]))).is_empty());
-    assert_eq!(told(&bench.release(1)), [&GroupEvent::Assigned(names(&[1]))]);
+    assert_eq!(
+        told(&bench.release(1)),
+        [&GroupEvent::Assigned(names(&[1]), bench.machine.joining())]
+    );
 }
 
 #[test]
@@ -150,7 +153,10 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
             (join.member_epoch, join.member_id.as_str(), reported(join)),
             (0, "m", Some(vec![]))
         );
-        assert_eq!(told(&bench.answer(5, Some(&[1]))), [&GroupEvent::Assigned(names(&[1]))]);
+        assert_eq!(
+            told(&bench.answer(5, Some(&[1]))),
+            [&GroupEvent::Assigned(names(&[1]), bench.machine.joining())]
+        );
         assert!(told(&bench.release(0)).is_empty());
     }
 }
@@ -175,7 +181,7 @@ fn unknown_topic_ids_are_resolved_before_their_partitions_are_used() {
     let actions = bench.answer(1, Some(&[3]));
     assert!(actions.contains(&Action::Resolve) && told(&actions).is_empty());
     let actions = bench.step(Input::Topics(vec![(uuid::from_bytes(TOPIC), Arc::from("t"))]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]))]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]), bench.machine.joining())]);
 }
 
 #[test]
