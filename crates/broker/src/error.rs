@@ -53,6 +53,19 @@ pub enum BrokerError {
         /// What is not understood.
         reason: String,
     },
+    /// Bytes that were on the disk have changed, and what stands behind them is whole. Nothing was
+    /// cut or removed.
+    #[error("{path} at byte {position}: {reason}; the disk may be failing: {remedy}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Where in it the damage begins.
+        position: u64,
+        /// What is wrong there, and why it is no torn tail.
+        reason: String,
+        /// What can be done.
+        remedy: &'static str,
+    },
 }
 
 impl BrokerError {

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Entries are appended in batches, one write and one sync each. On opening, the file is read from
-//! its start; at the first entry that is cut off or fails its checksum it is truncated, because
-//! nothing after that was ever acknowledged. When it has grown to twice what it was after the last
+//! its start. An entry that is cut off or fails its checksum with nothing valid behind it is the torn
+//! tail of a crash, which was never acknowledged, and is cut. With a whole entry behind it, bytes
+//! changed that were on the disk: then the journal is not opened and not touched. When it has grown to twice what it was after the last
 //! time, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the
 //! old one's name.
 
@@ -27,6 +28,17 @@ const MAX_ENTRY: usize = 2 * onrush_wire::limits::MAX_REQUEST_MESSAGE;
 
 /// A shorter file is not rewritten.
 const REWRITE_FROM: u64 = 4 * 1024 * 1024;
+
+/// Bytes that are searched at a time for an entry behind a damaged place.
+const SEARCH_CHUNK: usize = 1024 * 1024;
+
+/// Bytes whose checksum is computed in that search at most: what looks like the length of an entry
+/// may stand anywhere.
+const SEARCH_BUDGET: usize = 256 * 1024 * 1024;
+
+/// What to do about a damaged journal.
+const REMEDY: &str =
+    "restore the file from a copy, or cut it at this byte and give up all that stands behind";
 
 /// An open journal.
 #[derive(Debug)]
@@ -91,6 +103,7 @@ impl Journal {
             len += size;
         }
         if len < found {
+            refuse_damage(&file, path, len, found)?;
             tracing::warn!(path, at = len, bytes = found - len, "cut the torn tail of a journal");
             file.truncate(len).map_err(BrokerError::storage("truncate", path))?;
             file.sync().map_err(BrokerError::storage("sync", path))?;
@@ -176,19 +189,53 @@ impl Journal {
 /// The entry at `position`, or `None` at the end or a torn tail.
 fn read_entry(file: &File, position: u64, end: u64) -> io::Result<Option<Bytes>> {
     let header = file.read_at(position, ENTRY_HEADER)?;
-    let Some((length, crc)) = header.first_chunk::<ENTRY_HEADER>().map(|header| {
-        let value = u64::from_be_bytes(*header);
-        ((value >> 32) as usize, value as u32)
-    }) else {
-        return Ok(None);
-    };
-    let payload_at = position + ENTRY_HEADER as u64;
-    if length > MAX_ENTRY || length as u64 > end.saturating_sub(payload_at) {
-        return Ok(None);
-    }
-    let payload = file.read_at(payload_at, length)?;
+    let Some((length, crc)) = stated(&header, position, end) else { return Ok(None) };
+    let payload = file.read_at(position + ENTRY_HEADER as u64, length)?;
+    Ok((payload.len() == length && crc32c(&payload) == crc).then_some(payload))
+}
+
+/// The length and checksum that the header of an entry at `position` states, if it can be one.
+fn stated(header: &[u8], position: u64, end: u64) -> Option<(usize, u32)> {
+    let value = u64::from_be_bytes(*header.first_chunk::<ENTRY_HEADER>()?);
+    let (length, crc) = ((value >> 32) as usize, value as u32);
+    let room = end.saturating_sub(position + ENTRY_HEADER as u64);
     // An empty entry is never written; zeros of a torn write look like one.
-    Ok((length > 0 && payload.len() == length && crc32c(&payload) == crc).then_some(payload))
+    ((1..=MAX_ENTRY).contains(&length) && length as u64 <= room).then_some((length, crc))
+}
+
+/// An error if what cannot be read at `position` is no torn tail.
+fn refuse_damage(file: &File, path: &str, position: u64, end: u64) -> Result<(), BrokerError> {
+    let behind = entry_behind(file, position, end).map_err(BrokerError::storage("read", path))?;
+    behind.map_or(Ok(()), |behind| {
+        Err(BrokerError::Damaged {
+            path: path.to_owned(),
+            position,
+            reason: format!("no valid entry, but one stands behind it at byte {behind}"),
+            remedy: REMEDY,
+        })
+    })
+}
+
+/// Where the first whole entry behind a damaged place stands. Its length cannot be trusted, so
+/// every byte is tried.
+fn entry_behind(file: &File, damaged: u64, end: u64) -> io::Result<Option<u64>> {
+    let mut budget = SEARCH_BUDGET;
+    let mut from = damaged + 1;
+    loop {
+        let chunk = file.read_at(from, SEARCH_CHUNK)?;
+        if chunk.len() < ENTRY_HEADER {
+            return Ok(None);
+        }
+        for (position, header) in (from..).zip(chunk.windows(ENTRY_HEADER)) {
+            let Some((length, _)) = stated(header, position, end) else { continue };
+            if read_entry(file, position, end)?.is_some() {
+                return Ok(Some(position));
+            }
+            let Some(left) = budget.checked_sub(length) else { return Ok(None) };
+            budget = left;
+        }
+        from += (chunk.len() - ENTRY_HEADER + 1) as u64;
+    }
 }
 
 /// Writes a string with its length.
@@ -246,6 +293,47 @@ mod tests {
         file.append(Bytes::from_static(&[0, 0, 0, 5, 1, 2, 3, 4, b'x'])).expect("appends");
         assert_eq!(reopened(&disk), ["a", "b"]);
         assert_eq!(disk.open("j").expect("opens").len(), good);
+    }
+
+    #[test]
+    fn damage_with_a_whole_entry_behind_it_is_refused_and_left_alone() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a", "b", "c"]), Fsync::Always).expect("appends");
+        let file = disk.open("j").expect("opens");
+        let intact = file.read_at(0, 1_000).expect("read");
+        let entry = intact.len() / 3;
+        // In the length, the checksum and the payload of the second entry.
+        for at in [entry, entry + 3, entry + 5, 2 * entry - 1] {
+            let mut flipped = BytesMut::from(&intact[..]);
+            flipped[at] ^= 0x10;
+            file.truncate(0).expect("cut");
+            file.append(flipped.clone().freeze()).expect("appends");
+            let error = Journal::open(&disk, "j", |_| Ok(())).expect_err("refused");
+            let BrokerError::Damaged { path, position, .. } = &error else { panic!("{error}") };
+            assert_eq!((path.as_str(), *position), ("j", entry as u64), "{error}");
+            assert_eq!(file.read_at(0, 1_000).expect("read"), flipped, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_torn_batch_of_entries_is_cut_wherever_it_ends() {
+        for (kept, zeros) in (0..60).flat_map(|kept| [(kept, 0), (kept, 7), (kept, 40)]) {
+            let disk = Disk::memory();
+            let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+            journal.append(entries(&["a"]), Fsync::Always).expect("appends");
+            let torn = entries(&["bb", "ccc", "dddd", "eeeee"]).0.freeze();
+            let mut tail = BytesMut::from(&torn[..kept]);
+            tail.put_bytes(0, zeros);
+            disk.open("j").expect("opens").append(tail.freeze()).expect("appends");
+            let seen = reopened(&disk);
+            assert!(
+                ["a", "bb", "ccc", "dddd", "eeeee"]
+                    .starts_with(&seen.iter().map(String::as_str).collect::<Vec<_>>()[..]),
+                "{seen:?}"
+            );
+            assert!(!seen.is_empty());
+        }
     }
 
     #[test]

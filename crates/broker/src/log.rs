@@ -7,8 +7,7 @@
 //! that is asked for).
 //!
 //! In memory a segment has a sparse index: at most one entry per [`INDEX_INTERVAL`] bytes. Opening
-//! a log reads all of it ([`recovery`]): the index and the producers' state come from there, and at
-//! the first batch that is cut off or fails its checksum the log ends.
+//! a log reads all of it ([`recovery`]): the index and the producers' state come from there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -178,10 +177,13 @@ impl Log {
         if self.closed.is_empty() && self.active.len > 0 {
             self.roll()?;
         }
+        if let Some(oldest) = self.closed.front() {
+            // First, so that no later one is removed while this one stays: that would be a gap.
+            self.disk.remove(&oldest.path)?;
+        }
         if let Some(oldest) = self.closed.pop_front() {
             let start = self.start();
             self.producers.dropped_below(start);
-            self.disk.remove(&oldest.path)?;
             self.disk.sync_dir(&self.dir)?;
             tracing::debug!(path = oldest.path, start, "dropped the oldest segment");
         }
@@ -206,8 +208,8 @@ impl Log {
 
     fn roll(&mut self) -> io::Result<()> {
         self.active.take_back()?;
-        // A hole in the middle would end the log there on the next opening, so this is not left to
-        // the policy.
+        // Not left to the policy: by the next file recovery knows that all below its offset was on
+        // the disk.
         self.active.file.sync()?;
         let next = Segment::create(&self.disk, &self.dir, self.end)?;
         self.closed.push_back(std::mem::replace(&mut self.active, next));

@@ -1,10 +1,14 @@
 //! Reading a log back after the broker ended, however it ended.
 //!
-//! Every batch's checksum is verified. The log ends before the first batch that is cut off,
-//! malformed, fails its checksum or does not follow the one before; the rest of that file is cut,
-//! and the segments after it are removed, because offsets must be dense. After a clean end nothing
-//! is cut; after a crash only what was not on the disk is missing.
+//! Every batch's checksum is verified. A segment ends before the first batch that is cut off,
+//! malformed, fails its checksum or does not follow the one before. In the last segment that is the
+//! torn tail of a crash, and is cut: only what was not on the disk is missing.
+//!
+//! A segment file is begun only when all records below its offset were synced, under every policy.
+//! So if the segment before ends below that offset, bytes changed that were on the disk. Then the
+//! log is not opened and nothing of it is touched: the records behind the damage were acknowledged.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -19,6 +23,9 @@ use crate::producers::Producers;
 /// Bytes read at a time.
 const CHUNK: usize = 1024 * 1024;
 
+/// What to do about a damaged log.
+const REMEDY: &str = "restore the partition from a copy, or give up what stands behind: cut the file at this byte and remove the later segments of its directory";
+
 /// What is left of a log.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -28,34 +35,65 @@ pub(crate) struct Recovered {
     pub(crate) end: i64,
 }
 
-/// Reads the log in `dir` up to its end or first damage, and cuts what is behind.
+/// Reads the log in `dir` up to its end, and cuts a torn tail.
 pub(crate) fn recover(
     disk: &Disk,
     dir: &str,
     producers: &mut Producers,
 ) -> Result<Recovered, BrokerError> {
-    let mut segments = VecDeque::new();
+    let mut segments: VecDeque<Segment> = VecDeque::new();
+    let mut leftovers = Vec::new();
     let mut end = 0;
-    let mut removed = false;
     for (base, path) in segment_files(disk, dir)? {
-        if !segments.is_empty() && base != end {
-            let bytes = disk.open(&path).map_or(0, |file| file.len());
-            tracing::error!(path, bytes, "removed a segment behind a damaged place");
-            disk.remove(&path).map_err(BrokerError::storage("remove", &path))?;
-            removed = true;
-            continue;
-        }
         let file = disk.open(&path).map_err(BrokerError::storage("open", &path))?;
+        if let Some(before) = segments.back() {
+            match base.cmp(&end) {
+                Ordering::Equal => {}
+                // A roll failed after it had made the file, and the segment before grew on.
+                Ordering::Less if file.len() == 0 => {
+                    leftovers.push(path);
+                    continue;
+                }
+                Ordering::Less => return Err(overlap(path, base, end)),
+                Ordering::Greater => return Err(gap(before, end, &path)),
+            }
+        }
         let mut segment = Segment::over(path, base, file);
         end = scan(&mut segment, producers)?;
         segments.push_back(segment);
     }
-    if removed {
-        // Should one come back after a crash when the log has grown up to it, it would be taken for
-        // its continuation.
-        disk.sync_dir(dir).map_err(BrokerError::storage("sync", dir))?;
-    }
+    segments.iter().try_for_each(cut_tail)?;
+    remove(disk, dir, &leftovers)?;
     Ok(Recovered { segments, end })
+}
+
+/// `segment` ends at `end`, but `next` says that there was more.
+fn gap(segment: &Segment, end: i64, next: &str) -> BrokerError {
+    BrokerError::Damaged {
+        path: segment.path().to_owned(),
+        position: segment.len,
+        reason: format!(
+            "no valid batch with offset {end}, which was on the disk before {next} was begun"
+        ),
+        remedy: REMEDY,
+    }
+}
+
+fn overlap(path: String, base: i64, end: i64) -> BrokerError {
+    let reason =
+        format!("the segment begins at offset {base}, below {end}, where the one before ends");
+    BrokerError::Damaged { path, position: 0, reason, remedy: REMEDY }
+}
+
+fn remove(disk: &Disk, dir: &str, leftovers: &[String]) -> Result<(), BrokerError> {
+    for path in leftovers {
+        tracing::warn!(path, "removed the empty file of a segment that was never used");
+        disk.remove(path).map_err(BrokerError::storage("remove", path))?;
+    }
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    disk.sync_dir(dir).map_err(BrokerError::storage("sync", dir))
 }
 
 fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerError> {
@@ -71,8 +109,7 @@ fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerErr
     Ok(files)
 }
 
-/// Reads a segment to its end or first damage and cuts what is behind. Returns the offset after the
-/// last batch.
+/// Reads a segment to its end or first damage. Returns the offset after the last batch.
 fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerError> {
     let length = segment.file().len();
     let mut end = segment.base;
@@ -91,9 +128,6 @@ fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerE
         if segment.len == before {
             break;
         }
-    }
-    if segment.len < length {
-        cut(segment, length)?;
     }
     Ok(end)
 }
@@ -120,8 +154,12 @@ fn stated_len(chunk: &[u8]) -> Option<usize> {
     usize::try_from(i32::from_be_bytes(*field)).ok().map(|length| LENGTH_END + length)
 }
 
-fn cut(segment: &Segment, length: u64) -> Result<(), BrokerError> {
-    let (path, at) = (segment.path(), segment.len);
+/// Cuts what stands behind the last batch of a segment, if anything does.
+fn cut_tail(segment: &Segment) -> Result<(), BrokerError> {
+    let (path, at, length) = (segment.path(), segment.len, segment.file().len());
+    if at == length {
+        return Ok(());
+    }
     tracing::warn!(path, at, bytes = length - at, "cut the torn tail of a log");
     segment.file().truncate(at).map_err(BrokerError::storage("truncate", path))?;
     segment.file().sync().map_err(BrokerError::storage("sync", path))

@@ -95,23 +95,106 @@ async fn a_torn_tail_is_cut_and_written_over() {
     assert_eq!(values(&client.fetch(0).await), numbered(0, &["a", "b", "c"]));
 }
 
-#[tokio::test]
-async fn behind_a_damaged_place_nothing_is_served() {
-    let disk = Disk::memory();
-    let (broker, mut client) = open(&disk, Fsync::Always).await;
+/// Nine batches of one record, two in a segment, and the files of the segments.
+async fn five_segments(disk: &Disk, fsync: Fsync) -> Vec<String> {
+    let (broker, mut client) = open(disk, fsync).await;
     client.create_topic(TOPIC, 1).await;
     let value = "x".repeat(6_000);
     for _ in 0..9 {
         client.produce(batch(&[&value])).await;
     }
     broker.close().await.expect("closes");
-    // Of the two batches in the first segment the second one is cut off.
-    let file = disk.open(SEGMENT).expect("opens");
+    let names = disk.list("flights-0").expect("listed");
+    assert_eq!(names.len(), 5);
+    names.into_iter().map(|name| format!("flights-0/{name}")).collect()
+}
+
+fn flip(disk: &Disk, path: &str, position: usize) {
+    let file = disk.open(path).expect("opens");
+    let length = usize::try_from(file.len()).expect("short");
+    let mut bytes = BytesMut::from(&file.read_at(0, length).expect("read")[..]);
+    bytes[position] ^= 1;
+    file.truncate(0).expect("cut");
+    file.append(bytes.freeze()).expect("appends");
+}
+
+#[tokio::test]
+async fn damage_in_a_closed_segment_is_refused_and_nothing_is_removed() {
+    for fsync in [Fsync::Always, Fsync::Never] {
+        let disk = Disk::memory();
+        let segments = five_segments(&disk, fsync).await;
+        let size = |path: &String| disk.open(path).expect("there").len();
+        let sizes: Vec<u64> = segments.iter().map(size).collect();
+        flip(&disk, &segments[1], 7_000);
+        let error = open_error(disk.clone(), config(fsync)).await;
+        let BrokerError::Damaged { path, position, .. } = &error else { panic!("{error}") };
+        assert_eq!((path, *position), (&segments[1], sizes[1] / 2));
+        assert!(error.to_string().contains("restore"), "{error}");
+        assert_eq!(segments.iter().map(size).collect::<Vec<_>>(), sizes);
+        flip(&disk, &segments[1], 7_000);
+        let (_broker, mut client) = open(&disk, fsync).await;
+        assert_eq!(client.fetch(0).await.high_watermark, 9);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_segment_that_is_cut_off_or_missing_is_refused() {
+    let disk = Disk::memory();
+    let segments = five_segments(&disk, Fsync::Always).await;
+    let file = disk.open(&segments[0]).expect("opens");
     file.truncate(file.len() - 1).expect("cut");
+    let error = open_error(disk.clone(), config(Fsync::Always)).await;
+    assert!(error.to_string().contains(&segments[0]), "{error}");
+
+    let disk = Disk::memory();
+    let segments = five_segments(&disk, Fsync::Always).await;
+    disk.remove(&segments[2]).expect("removed");
+    let error = open_error(disk.clone(), config(Fsync::Always)).await;
+    assert!(error.to_string().contains(&segments[1]), "{error}");
+}
+
+#[tokio::test]
+async fn damage_in_the_last_segment_is_cut() {
+    let disk = Disk::memory();
+    let segments = five_segments(&disk, Fsync::Always).await;
+    flip(&disk, &segments[4], 5_000);
     let (_broker, mut client) = open(&disk, Fsync::Always).await;
-    let fetched = client.fetch(0).await;
-    assert_eq!((fetched.high_watermark, values(&fetched).len()), (1, 1));
-    assert_eq!(client.produce(batch(&["next"])).await.base_offset, 1);
+    assert_eq!(client.fetch(0).await.high_watermark, 8);
+    assert_eq!(client.produce(batch(&["next"])).await.base_offset, 8);
+}
+
+#[tokio::test]
+async fn a_segment_file_of_a_failed_roll_is_removed() {
+    let disk = Disk::memory();
+    let segments = five_segments(&disk, Fsync::Always).await;
+    // The log went on in the segment before, to its end and in the middle.
+    for base in [1, 5] {
+        disk.create(&format!("flights-0/{base:020}.log")).expect("created");
+    }
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    assert_eq!(client.fetch(0).await.high_watermark, 9);
+    let names = disk.list("flights-0").expect("listed");
+    assert_eq!(names.len(), segments.len(), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_catalogue_costs_no_topic() {
+    let disk = Disk::memory();
+    let (broker, mut client) = open(&disk, Fsync::Always).await;
+    client.create_topic("ahead", 1).await;
+    client.create_topic(TOPIC, 1).await;
+    client.produce(batch(&["a"])).await;
+    broker.close().await.expect("closes");
+    let file = disk.open("catalogue").expect("opens");
+    let bytes = file.read_at(0, 1_000).expect("read");
+    let at = bytes.windows(5).position(|window| window == b"ahead").expect("named there");
+    flip(&disk, "catalogue", at);
+    let error = open_error(disk.clone(), config(Fsync::Always)).await;
+    assert!(matches!(error, BrokerError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("catalogue at byte"), "{error}");
+    flip(&disk, "catalogue", at);
+    let (_broker, mut client) = open(&disk, Fsync::Always).await;
+    assert_eq!(values(&client.fetch(0).await), numbered(0, &["a"]));
 }
 
 #[tokio::test]
