@@ -245,8 +245,11 @@ impl Versions {
 }
 
 /// Waits for an answer. The sender is dropped unanswered only with the executor that drove the
-/// connection.
-pub(crate) async fn received(broker: &str, answer: Answer) -> Result<Bytes, ClientError> {
+/// connection. The answer is all that it waits for, so that it may be dropped and called again.
+pub(crate) async fn received(
+    broker: &str,
+    answer: impl Future<Output = <Answer as Future>::Output>,
+) -> Result<Bytes, ClientError> {
     answer.await.unwrap_or_else(|_| Err(ClientError::lost(broker, "the client's executor ended")))
 }
 

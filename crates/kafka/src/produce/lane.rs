@@ -3,15 +3,19 @@
 //! The sequencer lets only so many be in flight, so that the lane's queue never fills. When the
 //! connection breaks, every request in flight is reported as failed before the next one is sent on
 //! a new connection.
+//!
+//! A broker that throttles is sent nothing until the time is over; answers still land.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use onrush_runtime::Instant;
 use onrush_wire::produce::{PartitionProduce, ProduceRequest, ProduceResponse, TopicProduce};
 use onrush_wire::{ApiKey, KafkaString, Uuid};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::sequence::{Outgoing, Verdict};
 use super::{Acks, Shared};
@@ -43,12 +47,15 @@ pub(super) async fn run(
     mut requests: mpsc::Receiver<Outgoing>,
     landed: mpsc::Sender<Landed>,
 ) {
-    let mut lane = Lane { shared, node, connection: None, sent: VecDeque::new() };
+    let mut lane = Lane { shared, node, connection: None, sent: VecDeque::new(), silence: None };
     loop {
+        let silence = lane.silence;
+        // A branch that loses is dropped where it stands: each waits for what it would meet again,
+        // and takes nothing before its last wait.
         let result = tokio::select! {
             biased;
-            result = lane.oldest(), if !lane.sent.is_empty() => Some(result),
-            request = requests.recv() => match request {
+            frame = lane.oldest() => lane.land(frame).await,
+            request = next(&mut requests, silence) => match request {
                 Some(request) => lane.send(request).await,
                 None => return,
             },
@@ -61,11 +68,24 @@ pub(super) async fn run(
     }
 }
 
+/// The next request, when the silence is over.
+async fn next(
+    requests: &mut mpsc::Receiver<Outgoing>,
+    silence: Option<Instant>,
+) -> Option<Outgoing> {
+    if let Some(end) = silence {
+        sleep_until(end).await;
+    }
+    requests.recv().await
+}
+
 struct Lane {
     shared: Arc<Shared>,
     node: i32,
     connection: Option<(Arc<Link>, Connection)>,
     sent: VecDeque<Sent>,
+    /// The broker asked for silence until then.
+    silence: Option<Instant>,
 }
 
 impl Lane {
@@ -123,18 +143,17 @@ impl Lane {
         Ok(connection)
     }
 
-    /// The answer to the oldest request. Nothing is lost when this is dropped halfway: the request
-    /// stays the oldest.
-    async fn oldest(&mut self) -> Landed {
-        let frame = match self.sent.front_mut() {
-            Some(sent) => (&mut sent.answer).await,
+    /// The answer to the oldest request, which stays the oldest until it [lands](Self::land).
+    async fn oldest(&mut self) -> Result<Bytes, ClientError> {
+        match self.sent.front_mut() {
+            Some(sent) => received(&sent.broker, &mut sent.answer).await,
             None => std::future::pending().await,
-        };
-        let Some(sent) = self.sent.pop_front() else { std::future::pending().await };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(_) => received(&sent.broker, sent.answer).await,
-        };
+        }
+    }
+
+    /// Takes the oldest request's answer.
+    async fn land(&mut self, frame: Result<Bytes, ClientError>) -> Option<Landed> {
+        let sent = self.sent.pop_front()?;
         let decoded = frame.and_then(|frame| {
             ProduceResponse::decode(sent.version, frame)
                 .map_err(|error| ClientError::wire(&sent.broker, error))
@@ -144,18 +163,18 @@ impl Lane {
                 if let Some((link, _)) = &self.connection {
                     link.is_well().await;
                 }
-                self.throttle(response.throttle_ms).await;
+                self.throttled(response.throttle_ms);
                 Ok(self.verdicts(&sent.topics, response))
             }
             Err(error) => Err(error),
         };
-        Landed { request: sent.request, result }
+        Some(Landed { request: sent.request, result })
     }
 
-    /// The broker asked for silence.
-    async fn throttle(&self, millis: i32) {
+    fn throttled(&mut self, millis: i32) {
         if let Ok(millis @ 1..) = u64::try_from(millis) {
-            sleep(Duration::from_millis(millis)).await;
+            let end = Instant::now() + Duration::from_millis(millis);
+            self.silence = self.silence.max(Some(end));
         }
     }
 

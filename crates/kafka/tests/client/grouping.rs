@@ -141,7 +141,7 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
             leader_epoch: -1,
             metadata: String::new(),
         });
-        let codes = first.commit(commits.collect()).await.expect("answered");
+        let codes = first.commit(Joining::default(), commits.collect()).await.expect("answered");
         assert!(codes.iter().all(|(_, code)| code.is_ok()), "{codes:?}");
         if let Ok(GroupEvent::Revoked(revoked)) = first_events.try_recv() {
             held.retain(|partition| !revoked.contains(partition));

@@ -4,5 +4,7 @@ mod cutting;
 mod fetching;
 mod foreign;
 mod grouping;
+mod meddling;
 mod producing;
 mod target;
+mod throttling;

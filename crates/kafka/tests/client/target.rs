@@ -54,6 +54,20 @@ impl Target {
             .expect("a broker")
     }
 
+    /// A client that reaches the first broker by another address.
+    pub(crate) async fn client_through(&self, address: &str) -> Client {
+        self.client_configured(address, ClientConfig::default()).await
+    }
+
+    pub(crate) async fn client_configured(&self, address: &str, config: ClientConfig) -> Client {
+        let config = ClientConfig {
+            bootstrap: vec![self.brokers[0].clone()],
+            reroute: BTreeMap::from([(self.brokers[0].clone(), address.to_owned())]),
+            ..config
+        };
+        Client::connect(config, &self.runtime, Executor::current()).await.expect("a broker")
+    }
+
     /// A name that no other test and no earlier run has.
     pub(crate) fn unique(&self, stem: &str) -> String {
         format!("{stem}-{:016x}", self.runtime.random.next_u64())

@@ -98,7 +98,7 @@ fn joining_says_everything_and_an_assignment_is_acknowledged_at_once() {
     assert_eq!(join.subscribed_topic_names.as_ref().map(Vec::len), Some(1));
     assert_eq!(reported(join), Some(vec![]));
     let actions = bench.answer(1, Some(&[0, 1]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]), bench.machine.joining())]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]), bench.member.joining())]);
     let next = sent(&actions);
     assert_eq!((next.member_epoch, reported(next)), (1, Some(vec![0, 1])));
     assert_eq!((&next.subscribed_topic_names, next.rebalance_timeout_ms), (&None, -1));
@@ -137,7 +137,7 @@ fn a_partition_that_comes_back_before_its_release_is_assigned_after_it() {
     assert!(told(&bench.answer(2, Some(&[0, 1]))).is_empty());
     assert_eq!(
         told(&bench.release(1)),
-        [&GroupEvent::Assigned(names(&[1]), bench.machine.joining())]
+        [&GroupEvent::Assigned(names(&[1]), bench.member.joining())]
     );
 }
 
@@ -155,7 +155,7 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
         );
         assert_eq!(
             told(&bench.answer(5, Some(&[1]))),
-            [&GroupEvent::Assigned(names(&[1]), bench.machine.joining())]
+            [&GroupEvent::Assigned(names(&[1]), bench.member.joining())]
         );
         assert!(told(&bench.release(0)).is_empty());
     }
@@ -181,7 +181,7 @@ fn unknown_topic_ids_are_resolved_before_their_partitions_are_used() {
     let actions = bench.answer(1, Some(&[3]));
     assert!(actions.contains(&Action::Resolve) && told(&actions).is_empty());
     let actions = bench.step(Input::Topics(vec![(uuid::from_bytes(TOPIC), Arc::from("t"))]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]), bench.machine.joining())]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]), bench.member.joining())]);
 }
 
 #[test]
