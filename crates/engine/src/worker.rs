@@ -276,9 +276,8 @@ impl Current {
                 return Rest::Withdrawn;
             }
             let now = clock.now();
-            if !self.done.is_empty()
-                && now.saturating_duration_since(self.reported) >= REPORT_INTERVAL
-            {
+            // Events that emit enter `done` elsewhere, and their batches wait for the outlet's poll.
+            if self.called > 0 && now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {
                 return Rest::Time;
             }
             let record = match piece.round.batch.record_at(*position) {

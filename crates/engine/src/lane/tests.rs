@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use onrush_kafka::TopicPartition;
@@ -16,7 +17,7 @@ use crate::assignment::{Assignment, Holding, TOKEN_STRIDE};
 use crate::commit::Proposal;
 use crate::completed::CompletedSet;
 use crate::completed::OffsetRun;
-use crate::config::Sabotage;
+use crate::config::{REPORT_INTERVAL, Sabotage};
 use crate::dead_letter::{TOKEN_INTERVAL, TOKENS};
 use crate::emit::Delivery;
 use crate::emit::testing::TestOutlet;
@@ -40,6 +41,8 @@ struct Script {
     revoked: Vec<i32>,
     /// Milliseconds that calls on workers take at most.
     takes: u64,
+    /// Time that passes while a call blocks its thread.
+    blocks: Duration,
     /// Keys that run now, with the number of events of theirs that have ended.
     running: BTreeMap<(i32, Vec<u8>), Instant>,
 }
@@ -51,6 +54,11 @@ impl Handler for Scripted {
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let mut script = self.0.lock().unwrap();
         script.calls.push((event.partition, event.offset));
+        if !script.blocks.is_zero() {
+            // Its first poll moves the clock.
+            let mut passing = std::pin::pin!(tokio::time::advance(script.blocks));
+            let _ = passing.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()));
+        }
         let took = Duration::from_millis(self.1.below(script.takes + 1));
         if let (Some(key), true) = (event.key, script.takes > 0) {
             // The flag of the key is up until the call's virtual end.
@@ -579,6 +587,23 @@ fn without_room_for_what_was_emitted_no_event_is_started() {
         bench.acknowledge();
         assert_eq!(bench.proposals()[&0].0, 10);
     }
+}
+
+#[test]
+fn a_worker_looks_up_from_slow_events_that_emit() {
+    let mut bench = Bench::new(1, Order::Partition);
+    {
+        let mut script = bench.script.lock().unwrap();
+        (script.emit, script.blocks) = (true, REPORT_INTERVAL);
+    }
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 10);
+    bench.step(0);
+    bench.step(1);
+    assert_eq!(bench.offsets(0), [0], "the appender waits for the whole run");
+    bench.settle();
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0], (10, none()));
 }
 
 #[test]
