@@ -1,4 +1,4 @@
-//! Reads a topic, writes another: `cargo run --example consume-emit -- localhost:9092 payments payment-sizes`
+//! Reads a topic, writes another: `cargo run -p onrush --example consume-emit -- localhost:9092 payments payment-sizes`
 //!
 //! An event counts as done only when what it emitted is acknowledged, so a crash repeats events and loses none.
 use onrush::prelude::*;

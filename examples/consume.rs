@@ -1,4 +1,4 @@
-//! Prints the events of a topic: `cargo run --example consume -- localhost:9092 my-topic`
+//! Prints the events of a topic: `cargo run -p onrush --example consume -- localhost:9092 my-topic`
 use onrush::prelude::*;
 
 fn main() -> Result<(), onrush::Error> {

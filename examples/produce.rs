@@ -1,4 +1,4 @@
-//! Sends the lines of stdin, keyed by their first word: `cargo run --example produce -- localhost:9092 my-topic`
+//! Sends the lines of stdin, keyed by their first word: `cargo run -p onrush --example produce -- localhost:9092 my-topic`
 use onrush::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,8 +1,8 @@
 //! The history of a run, and the checker that judges it.
 //!
 //! What must hold (the words are those of Jepsen's Kafka workload where it has one):
-//! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. With a broker that
-//!   syncs, every acknowledged event is in the final log;
+//! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. Every acknowledged event is
+//!   in the final log; of a broker that does not sync, those acknowledged after its log was last cut;
 //! - *committed early*: no committed offset was ever seen above an offset without a finished call (judged from the last
 //!   loss of log bytes on: before it, other records stood at the same offsets);
 //! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
@@ -84,7 +84,8 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 struct Events {
     sent: BTreeMap<u64, Instant>,
-    acknowledged: BTreeSet<u64>,
+    /// When.
+    acknowledged: BTreeMap<u64, Instant>,
     calls: Vec<Call>,
     deaths: BTreeMap<Life, Instant>,
     samples: Vec<Sample>,
@@ -107,9 +108,9 @@ impl History {
         self.events().sent.insert(id, at);
     }
 
-    pub(crate) fn acknowledged(&self, id: u64) {
+    pub(crate) fn acknowledged(&self, id: u64, at: Instant) {
         self.trace.line(|| format!("acknowledged {id}"));
-        self.events().acknowledged.insert(id);
+        self.events().acknowledged.insert(id, at);
     }
 
     pub(crate) fn called(&self, call: Call) {
@@ -195,7 +196,8 @@ impl Events {
         for record in log {
             logged.insert(record.payload.id);
             let place = (record.partition, record.offset, record.payload.id);
-            if self.acknowledged.contains(&record.payload.id) && !finished.contains_key(&place) {
+            if self.acknowledged.contains_key(&record.payload.id) && !finished.contains_key(&place)
+            {
                 violations.push(Violation::Lost {
                     partition: place.0,
                     offset: place.1,
@@ -203,10 +205,11 @@ impl Events {
                 });
             }
         }
-        if synced {
-            let vanished = self.acknowledged.difference(&logged);
-            violations.extend(vanished.map(|&id| Violation::Vanished { id }));
-        }
+        // Where the broker does not sync, what was acknowledged before the last cut may be gone.
+        let kept = |at: &Instant| synced || self.last_cut.is_none_or(|cut| *at > cut);
+        let must_be_there = self.acknowledged.iter().filter(|(_, at)| kept(at));
+        let vanished = must_be_there.filter(|(id, _)| !logged.contains(*id));
+        violations.extend(vanished.map(|(&id, _)| Violation::Vanished { id }));
     }
 
     fn check_commits(&self, log: &[Logged], finished: &Finished, violations: &mut Vec<Violation>) {
@@ -324,7 +327,7 @@ mod tests {
     fn history(start: Instant) -> History {
         let history = History::default();
         history.sent(KEYED.id, start);
-        history.acknowledged(KEYED.id);
+        history.acknowledged(KEYED.id, start);
         history
     }
 
@@ -340,9 +343,13 @@ mod tests {
 
     #[test]
     fn an_acknowledged_event_that_is_not_in_a_synced_log_is_lost() {
-        let history = history(Instant::now());
+        let start = Instant::now();
+        let history = history(start);
         assert!(matches!(history.check(&[], true)[..], [Violation::Vanished { id: 7 }]));
-        assert!(history.check(&[], false).is_empty());
+        assert!(matches!(history.check(&[], false)[..], [Violation::Vanished { id: 7 }]));
+        history.log_was_cut(start + Duration::from_millis(1));
+        assert!(history.check(&[], false).is_empty(), "it was acknowledged before the cut");
+        assert!(matches!(history.check(&[], true)[..], [Violation::Vanished { id: 7 }]));
     }
 
     #[test]
@@ -368,11 +375,11 @@ mod tests {
     #[test]
     fn falling_and_overlapping_calls_of_a_key_are_noticed() {
         let start = Instant::now();
-        let fell = history(start);
+        let fell = History::default();
         fell.called(call(1, start, 0));
         fell.called(call(0, start, 0));
         assert!(matches!(fell.check(&[], false)[..], [Violation::Reordered { .. }]));
-        let overlapped = history(start);
+        let overlapped = History::default();
         overlapped.called(call(0, start, 10));
         overlapped.called(call(1, start + Duration::from_millis(9), 0));
         assert!(matches!(overlapped.check(&[], false)[..], [Violation::Overlap { .. }]));

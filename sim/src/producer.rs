@@ -51,9 +51,9 @@ pub(crate) async fn run(runtime: Runtime, load: Load, history: History) {
         let attempt = attempt(&runtime, io.clone(), &load, &open, &acks, &history);
         // A failure shows in what is still open.
         let _ = timeout(ATTEMPT, attempt).await;
-        for id in acks.acknowledged() {
+        for (id, at) in acks.acknowledged() {
             open.remove(&id);
-            history.acknowledged(id);
+            history.acknowledged(id, at);
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -107,7 +107,7 @@ struct Acks {
 #[derive(Debug, Default)]
 struct State {
     batches: BTreeMap<u64, Vec<u64>>,
-    acknowledged: Vec<u64>,
+    acknowledged: Vec<(u64, Instant)>,
     failed: bool,
 }
 
@@ -120,7 +120,7 @@ impl Acks {
         self.state().batches.entry(batch).or_default().push(id);
     }
 
-    fn acknowledged(&self) -> Vec<u64> {
+    fn acknowledged(&self) -> Vec<(u64, Instant)> {
         std::mem::take(&mut self.state().acknowledged)
     }
 
@@ -147,7 +147,7 @@ impl AckSink for Acks {
         let mut state = self.state();
         let ids = state.batches.remove(&result.batch).unwrap_or_default();
         match result.outcome {
-            Ok(_) => state.acknowledged.extend(ids),
+            Ok(_) => state.acknowledged.extend(ids.into_iter().map(|id| (id, Instant::now()))),
             Err(_) => state.failed = true,
         }
         drop(state);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onrush_broker::{Broker, BrokerConfig, Fsync};
 use onrush_kafka::{
-    At, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetcher, TopicPartition,
+    At, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher, TopicPartition,
 };
 use onrush_record::{Decompressor, batches, records};
 use onrush_runtime::disk::MemoryDisk;
@@ -17,6 +17,7 @@ use onrush_runtime::net::{Faults as NetFaults, MemoryNet};
 use onrush_runtime::spawn::Process;
 use onrush_runtime::{Clock, Disk, Executor, Instant, Net, Runtime, Spawn, Trace};
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::history::{History, Logged, Payload, Sample, Violation};
@@ -107,6 +108,8 @@ struct World {
     broker: Option<Process>,
     members: Vec<Option<Member>>,
     lives: u32,
+    /// Members that did not end well.
+    violations: Vec<Violation>,
 }
 
 impl World {
@@ -121,6 +124,7 @@ impl World {
             broker: None,
             members: (0..MEMBERS).map(|_| None).collect(),
             lives: 0,
+            violations: Vec::new(),
             trace,
             plan,
         }
@@ -162,18 +166,19 @@ impl World {
             sleep_until(start + at).await;
             self.inject(fault).await;
         }
-        let mut violations = Vec::new();
+        let mut violations = std::mem::take(&mut self.violations);
         if timeout(SETTLING, producing.join()).await.is_err() {
             violations.push(Violation::Stuck { what: "the producer has not finished".to_owned() });
         } else if timeout(SETTLING, self.settled(&client)).await.is_err() {
             violations.push(Violation::Stuck { what: self.where_stuck(&client).await });
         }
         sampling.abort();
-        violations.extend(self.stop_members().await);
+        self.stop_members().await;
+        violations.append(&mut self.violations);
         self.faults.hand_overs = self.history.hand_overs(self.plan.partitions);
         match timeout(SETTLING, read_log(&client, self.plan.partitions)).await {
-            Ok(log) => violations.extend(self.history.check(&log, self.plan.synced)),
-            Err(_) => {
+            Ok(Some(log)) => violations.extend(self.history.check(&log, self.plan.synced)),
+            Ok(None) | Err(_) => {
                 violations.push(Violation::Stuck { what: "the log cannot be read".to_owned() })
             }
         }
@@ -243,8 +248,7 @@ impl World {
             Fault::RestartMember(member) => {
                 self.faults.member_restarts += 1;
                 if let Some(running) = self.members[member].take() {
-                    // Its failure shows when the run is judged: what it should have committed is not.
-                    let _ = timeout(SETTLING, running.stop()).await;
+                    self.stopped(member, timeout(SETTLING, running.stop()).await);
                 }
                 self.start_member(member);
             }
@@ -301,18 +305,23 @@ impl World {
         )
     }
 
-    async fn stop_members(&mut self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        for (member, running) in self.members.iter_mut().enumerate() {
-            let Some(running) = running.take() else { continue };
-            match timeout(SETTLING, running.stop()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => violations.push(Violation::MemberFailed { member, error }),
-                Err(_) => violations
-                    .push(Violation::Stuck { what: format!("member {member} does not stop") }),
+    async fn stop_members(&mut self) {
+        for member in 0..MEMBERS {
+            if let Some(running) = self.members[member].take() {
+                self.stopped(member, timeout(SETTLING, running.stop()).await);
             }
         }
-        violations
+    }
+
+    /// Notes how a member ended that was asked to stop.
+    fn stopped(&mut self, member: usize, ended: Result<Result<(), String>, Elapsed>) {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.violations.push(Violation::MemberFailed { member, error }),
+            Err(_) => self
+                .violations
+                .push(Violation::Stuck { what: format!("member {member} does not stop") }),
+        }
     }
 }
 
@@ -364,42 +373,47 @@ impl FetchSink for Channel {
     }
 }
 
-/// Reads every record that is in the log now.
-async fn read_log(client: &Client, count: i32) -> Vec<Logged> {
+/// Reads every record that is in the log now; none if it cannot be read to its end.
+async fn read_log(client: &Client, count: i32) -> Option<Vec<Logged>> {
     let partitions = partitions(count);
     let (sender, mut events) = mpsc::unbounded_channel();
     let sink = Arc::new(Channel(sender));
-    let Ok(ends) = client.list_offsets(&partitions, At::Latest).await else { return Vec::new() };
+    let ends = client.list_offsets(&partitions, At::Latest).await.ok()?;
     let fetcher = Fetcher::start(client, FetchConfig::default());
     let mut open: Vec<&TopicPartition> =
         partitions.iter().filter(|p| ends.get(p).is_some_and(|e| e.offset > 0)).collect();
     for partition in &open {
         fetcher.assign((*partition).clone(), 0, 0, sink.clone());
     }
-    let (mut log, mut decompressed) = (Vec::new(), Vec::new());
-    let mut decompressor = Decompressor::new(1 << 20);
+    let (mut log, mut decompressor) = (Vec::new(), Decompressor::new(1 << 20));
     while !open.is_empty() {
-        let Some(event) = events.recv().await else { break };
-        let FetchEvent::Records(fetched) = event else { break };
-        for raw in batches(&fetched.records).filter_map(Result::ok) {
-            decompressed.clear();
-            let Ok(decoded) = decompressor.payload(&raw, &mut decompressed) else { continue };
-            for record in
-                records(decoded.bytes(&raw, &decompressed), &raw.header).filter_map(Result::ok)
-            {
-                let Some(payload) = record.value.and_then(Payload::from_bytes) else { continue };
-                log.push(Logged {
-                    partition: fetched.partition.partition,
-                    offset: record.offset,
-                    payload,
-                });
-            }
-            let end = ends.get(&fetched.partition).map_or(0, |end| end.offset);
-            if raw.header.last_offset() + 1 >= end {
-                open.retain(|partition| **partition != fetched.partition);
-            }
+        let FetchEvent::Records(fetched) = events.recv().await? else { return None };
+        let next = read_slice(&fetched, &mut decompressor, &mut log)?;
+        if ends.get(&fetched.partition).is_none_or(|end| next >= end.offset) {
+            open.retain(|partition| **partition != fetched.partition);
         }
     }
     fetcher.close().await;
-    log
+    Some(log)
+}
+
+/// Appends the records of a slice to `log`; the offset after the last one, none if a byte of it is wrong.
+fn read_slice(
+    fetched: &Fetched,
+    decompressor: &mut Decompressor,
+    log: &mut Vec<Logged>,
+) -> Option<i64> {
+    let (mut decompressed, mut next) = (Vec::new(), fetched.fetch_offset);
+    for raw in batches(&fetched.records) {
+        let raw = raw.ok()?;
+        raw.verify_crc().ok()?;
+        let decoded = decompressor.payload(&raw, &mut decompressed).ok()?;
+        for record in records(decoded.bytes(&raw, &decompressed), &raw.header) {
+            let record = record.ok()?;
+            let (partition, offset) = (fetched.partition.partition, record.offset);
+            log.push(Logged { partition, offset, payload: Payload::from_bytes(record.value?)? });
+        }
+        next = raw.header.last_offset() + 1;
+    }
+    Some(next)
 }

@@ -2,10 +2,11 @@
 //!
 //! Times are CPU times of this process, all threads, so that a noisy neighbour does not count. The calibration loop is a
 //! fixed piece of integer work measured in the same run: divide by it to compare runs on different machines. Work is
-//! checked: a stage that did not see every event fails.
+//! checked: a stage that did not see every event fails. `--memory` watches resident memory instead.
 
 mod stages;
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +16,8 @@ use serde::Serialize;
 
 use self::stages::Bench;
 use crate::embedded::EmbeddedBroker;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::usage;
 
 /// Measure what an event costs: CPU time of produce, fetch and the whole pipeline.
@@ -112,9 +114,17 @@ async fn bench(
         value: vec![b'v'; arguments.value_bytes as usize],
         compression: arguments.codec.compression(),
     };
-    match arguments.memory {
-        Some(seconds) => memory(arguments, &bench, process, Duration::from_secs(seconds)).await?,
-        None => stages(arguments, &bench, process).await?,
+    let mut interrupt = Interrupt::listen();
+    let work = async {
+        match arguments.memory {
+            Some(seconds) => memory(arguments, &bench, process, Duration::from_secs(seconds)).await,
+            None => stages(arguments, &bench, process).await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.requested() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
+        done = work => done?,
     }
     if let Some(broker) = broker {
         broker.stop().await;
@@ -128,7 +138,10 @@ async fn stages(
     broker: Option<u32>,
 ) -> Result<(), Failure> {
     let mut samples: [Vec<f64>; 6] = Default::default();
-    for _ in 0..arguments.runs {
+    for run in 1..=arguments.runs {
+        if std::io::stderr().is_terminal() {
+            eprintln!("run {run} of {}", arguments.runs);
+        }
         samples[0].push(calibrate());
         let topic = bench.create_topic().await?;
         let (ours, theirs) = measured(broker, bench.events, bench.produce(&topic)).await?;

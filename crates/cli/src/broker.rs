@@ -1,6 +1,6 @@
 //! `onrush broker`: the embedded Kafka-protocol log as a process of its own.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value = "never")]
     fsync: FsyncArgument,
     /// In memory: keep at most this many MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1_024)]
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
     memory_cap: u64,
     /// Create topics that are asked for and unknown.
     #[arg(long)]
@@ -88,7 +88,7 @@ async fn serve(
     runtime: &Runtime,
     executor: Executor,
 ) -> Result<(), Failure> {
-    let mut interrupt = Interrupt::listen();
+    let mut interrupt = Interrupt::listen_twice(&executor);
     let broker =
         Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
     if let Some(address) = &arguments.http {
@@ -100,9 +100,6 @@ async fn serve(
         biased;
         () = interrupt.requested() => {}
         () = stdin_closed(), if arguments.until_stdin_closes => {}
-    }
-    if std::io::stderr().is_terminal() {
-        eprintln!("stopping");
     }
     broker.close().await.map_err(failure)
 }

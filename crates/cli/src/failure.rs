@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// Exit codes; they are part of the interface (`onrush help exit-codes` prints them).
+/// Exit codes; they are part of the interface (`onrush --help` prints them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// What was asked for was done, but its result is not right: a proof failed.

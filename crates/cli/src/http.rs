@@ -1,7 +1,7 @@
 //! `--http ADDR`: `/metrics` in Prometheus' text format, `/livez` and `/readyz`.
 //!
 //! Live means that the process answers. Ready means what the command says it means: for a broker, that it listens; for
-//! members, that every one has joined its group and none has stopped making progress.
+//! members, that they hold partitions and none of these is stopped.
 
 use std::convert::Infallible;
 use std::sync::Arc;

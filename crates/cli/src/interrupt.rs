@@ -1,6 +1,11 @@
-//! Ctrl-C and SIGTERM ask for a stop in good order.
+//! Ctrl-C and SIGTERM: the first asks for a stop in good order, the second ends the process at once.
 
+use std::process::exit;
+
+use onrush_runtime::Executor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::Exit;
 
 /// Listens from its making on: a signal that comes before it is awaited is not lost, and does not end the process.
 pub(crate) struct Interrupt {
@@ -24,5 +29,17 @@ impl Interrupt {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+    }
+
+    /// As [`Interrupt::listen`]; from now on the first signal is answered on stderr, and the second ends the process.
+    pub(crate) fn listen_twice(executor: &Executor) -> Self {
+        let mut second = Self::listen();
+        executor.spawn(async move {
+            second.requested().await;
+            eprintln!("interrupted: draining; once more ends at once");
+            second.requested().await;
+            exit(Exit::Interrupted as i32);
+        });
+        Self::listen()
     }
 }

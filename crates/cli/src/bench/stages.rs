@@ -118,17 +118,25 @@ impl Bench<'_> {
     pub(super) async fn pipeline(&self, topic: &str) -> Result<(), Failure> {
         let counted = Arc::new(AtomicU64::new(0));
         let (engine, handle) = self.engine(topic, &counted).await?;
-        let handle_at_end = handle.clone();
         let all_done = async {
-            while handle_at_end.snapshot().total.done < self.events {
+            while handle.snapshot().total.done < self.events {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            handle_at_end.shutdown();
         };
-        let (ran, done) = tokio::join!(engine.run(), tokio::time::timeout(LIMIT, all_done));
-        ran.map_err(|error| Failure::new(Exit::Wrong, format!("pipeline: {error}")))?;
+        let running = engine.run();
+        tokio::pin!(running);
+        let in_time = tokio::select! {
+            biased;
+            ended = &mut running => {
+                let why = ended.map_or_else(|error| error.to_string(), |_| "it ended early".to_owned());
+                return Err(Failure::new(Exit::Wrong, format!("pipeline: {why}")));
+            }
+            done = tokio::time::timeout(LIMIT, all_done) => done.is_ok(),
+        };
+        handle.shutdown();
+        running.await.map_err(|error| Failure::new(Exit::Wrong, format!("pipeline: {error}")))?;
         let counted = counted.load(Ordering::Relaxed);
-        if done.is_err() || counted != self.events {
+        if !in_time || counted != self.events {
             let message = format!("the pipeline's handler saw {counted} of {} events", self.events);
             return Err(Failure::new(Exit::Wrong, message));
         }

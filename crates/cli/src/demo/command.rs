@@ -6,6 +6,7 @@
 //! 4. it ends when every partition's committed offset is the end offset read after the last acknowledgement;
 //! 5. the members leave; the proof is computed from the journals; nothing but the result is left (or all, with `--keep`).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,8 @@ use crate::usage;
 const PARTITIONS: i32 = 6;
 /// Without an event committed for so long, the run has failed.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// Longer than a drain, its commit and the members' goodbyes.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -117,11 +120,15 @@ async fn demo(
         broker.stop().await;
     }
     let (results, proof) = results?;
+    let agree = results.figures.get("members_agree").is_some_and(|agree| *agree == true);
     report(arguments, folder, &results)?;
-    if proof.holds() {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Wrong, "the proof failed: see the counts above"))
+    match (proof.holds(), agree) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Failure::new(
+            Exit::Wrong,
+            "what the members counted is not what their journals say",
+        )),
+        (false, _) => Err(Failure::new(Exit::Wrong, "the proof failed: see the counts above")),
     }
 }
 
@@ -137,7 +144,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn to_the_end(&self) -> Result<(Results, Proof), Failure> {
-        let mut interrupt = Interrupt::listen();
+        let mut interrupt = Interrupt::listen_twice(&self.executor);
         let name = format!("onrush-demo-{:08x}", Random::from_entropy().next_u64() as u32);
         let client =
             Client::connect(ClientConfig::new(&self.brokers), self.runtime, self.executor.clone());
@@ -169,8 +176,9 @@ impl Run<'_> {
         let outcome = self.watch(&client, &name, &progress, &mut members, &mut interrupt).await;
         let elapsed = start.elapsed();
         progress.stop();
-        members.stop_all().await?;
+        let stopped = tokio::time::timeout(STOP_LIMIT, members.stop_all()).await;
         outcome?;
+        stopped.unwrap_or_else(|_| Err(Failure::new(Exit::Stalled, "the members do not stop")))?;
         producer.close().await;
 
         let (mut results, proof) = self.prove(&name)?;
@@ -241,7 +249,6 @@ impl Run<'_> {
                 biased;
                 () = interrupt.requested() => {
                     live.finish();
-                    eprintln!("interrupted: draining");
                     return Err(Failure::new(Exit::Interrupted, "interrupted; what was taken is drained and committed"));
                 }
                 () = tokio::time::sleep(TICK) => {}
@@ -332,14 +339,16 @@ fn report(arguments: &Arguments, folder: &Folder, results: &Results) -> Result<(
     if arguments.keep.is_some() {
         folder.write(RESULTS_FILE, &line)?;
     }
-    if arguments.json {
-        println!("{line}");
+    let text = if arguments.json {
+        format!("{line}\n")
     } else {
-        print!("{}\n{}", results.table_text(), results.proof_text());
-        for (name, value) in &results.figures {
-            println!("{:<8} {value}", name.replace('_', " "));
-        }
-    }
+        let figures = results.figures.iter();
+        let figures =
+            figures.map(|(name, value)| format!("{:<22}{value}\n", name.replace('_', " ")));
+        format!("{}\n{}{}", results.table_text(), results.proof_text(), figures.collect::<String>())
+    };
+    // A reader that has gone does not make the run wrong.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 

@@ -122,18 +122,26 @@ impl Members {
 
     /// An error if a member has ended although nobody asked it to.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        for member in &mut self.running {
-            match member.ended.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Ok(Err(error)) => {
-                    return Err(Failure::new(Exit::Wrong, format!("a member failed: {error}")));
-                }
-                Ok(Ok(())) | Err(oneshot::error::TryRecvError::Closed) => {
-                    return Err(Failure::new(Exit::Wrong, "a member ended early"));
-                }
+        let ended = |member: &mut Member| match member.ended.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Ok(Err(error)) => Some(format!("a member failed: {error}")),
+            Ok(Ok(())) | Err(oneshot::error::TryRecvError::Closed) => {
+                Some("a member ended early".to_owned())
+            }
+        };
+        let found = self
+            .running
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, member)| Some((index, ended(member)?)));
+        match found {
+            None => Ok(()),
+            Some((index, what)) => {
+                // It has told its end, which nobody can await again.
+                drop(self.running.remove(index));
+                Err(Failure::new(Exit::Wrong, what))
             }
         }
-        Ok(())
     }
 
     /// Events that have an outcome.
@@ -174,12 +182,13 @@ impl Status for Shared {
     }
 
     fn not_ready(&self) -> Option<String> {
-        let handles = self.handles();
-        match handles.values().filter(|handle| handle.snapshot().partitions.is_empty()).count() {
-            _ if handles.is_empty() => Some("no member runs".to_owned()),
-            0 => None,
-            without => {
-                Some(format!("{without} of {} members have no partition yet", handles.len()))
+        let snapshots: Vec<Snapshot> = self.handles().values().map(Handle::snapshot).collect();
+        let partitions = || snapshots.iter().flat_map(|snapshot| &snapshot.partitions);
+        match partitions().find(|state| state.stopped) {
+            Some(stopped) => Some(format!("{} is stopped", stopped.partition)),
+            // A member may be without partitions, if there are more members; the group may not.
+            None => {
+                partitions().next().is_none().then(|| "no member has a partition yet".to_owned())
             }
         }
     }
