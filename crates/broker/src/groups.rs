@@ -154,7 +154,8 @@ impl Group {
         };
         let before = member.assigned.clone();
         member.session_deadline = now + session_timeout;
-        let changed = member.update(&report);
+        // The first member begins the first epoch, whatever it wants.
+        let changed = member.update(&report) || self.epoch == 0;
         self.refresh(changed, topics);
         let Some(member) = self.reconcile(now, &report) else {
             return Err(unknown_member(&report.member_id));
@@ -329,7 +330,7 @@ impl Group {
     }
 }
 
-fn unknown_member(member_id: &str) -> Refusal {
+pub(crate) fn unknown_member(member_id: &str) -> Refusal {
     (ErrorCode::UNKNOWN_MEMBER_ID, format!("member {member_id} is not in the group"))
 }
 

@@ -80,7 +80,8 @@ impl Members {
 
     /// Stores what changed in a group.
     pub(crate) fn store(&mut self, group: &Arc<str>, members: Stored) -> io::Result<()> {
-        let before = self.current.groups.entry(group.clone()).or_default();
+        let none = Stored::new();
+        let before = self.current.groups.get(group).unwrap_or(&none);
         let mut entries = Entries::default();
         for (id, member) in members.iter().filter(|(id, member)| before.get(*id) != Some(member)) {
             put_member(&mut entries, group, id, member);
@@ -93,7 +94,11 @@ impl Members {
             });
         }
         self.journal.append(entries, Fsync::Always)?;
-        *before = members;
+        if members.is_empty() {
+            self.current.groups.remove(group);
+        } else {
+            self.current.groups.insert(group.clone(), members);
+        }
         self.journal.rewrite_if_grown(|| self.current.entries(self.fsync));
         Ok(())
     }

@@ -11,8 +11,15 @@ use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
 use crate::core::{Core, string};
 use crate::groups::{
     ASSIGNOR, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed, Told,
+    unknown_member,
 };
 use crate::topics::{TopicRef, Topics};
+
+/// Most bytes of the topic names of one member, which the group keeps and writes.
+const MAX_TOPIC_NAMES: usize = 128 * 1024;
+
+/// Longest id of a member or an instance: what the older encoding of strings can carry.
+const MAX_MEMBER_ID: usize = i16::MAX as usize;
 
 impl Subscribed for Topics {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
@@ -42,6 +49,8 @@ impl Core {
         }
     }
 
+    /// Only a member that is let in makes a group: else requests that are refused would fill the
+    /// memory.
     fn report(&mut self, now: Instant, group_id: &str, request: Request) -> Result<Told, Refusal> {
         self.expire_members(now, group_id);
         let mut report = report_of(request);
@@ -49,18 +58,30 @@ impl Core {
             // Version 0 leaves the choice to the broker.
             report.member_id = uuid::from_random(self.random.uuid()).to_string();
         }
+        if report.epoch != JOIN && !self.groups.contains_key(group_id) {
+            return Err(unknown_member(&report.member_id));
+        }
         let group_id: Arc<str> = group_id.into();
         let timeout = self.config.session_timeout;
         let group = self.groups.entry(group_id.clone()).or_default();
         let told = group.heartbeat(now, timeout, report, &self.topics);
+        let stored = self.store(&group_id);
+        if !self.offsets.knows(&group_id) {
+            // Nobody was let in, or the epoch could not be stored.
+            self.groups.remove(&group_id);
+        }
+        stored.and(told)
+    }
+
+    fn store(&mut self, group_id: &Arc<str>) -> Result<(), Refusal> {
+        let Some(group) = self.groups.get(group_id) else { return Ok(()) };
         // Also after a refusal: members may have expired. Nobody hears of what is not stored.
-        let stored = self.offsets.reach_epoch(&group_id, group.epoch());
-        let stored = stored.and_then(|()| self.members.store(&group_id, group.stored()));
+        let stored = self.offsets.reach_epoch(group_id, group.epoch());
+        let stored = stored.and_then(|()| self.members.store(group_id, group.stored()));
         stored.map_err(|error| {
             let reason = format!("the broker cannot store the group: {error}");
             (ErrorCode::COORDINATOR_NOT_AVAILABLE, reason)
-        })?;
-        told
+        })
     }
 
     fn told(&self, told: Told) -> Response {
@@ -85,6 +106,14 @@ fn valid(request: &Request) -> Result<(), Refusal> {
     let is_empty = |field: &Option<KafkaString>| field.as_ref().is_some_and(KafkaString::is_empty);
     if is_empty(&request.instance_id) || is_empty(&request.rack_id) {
         return invalid("an instance id or rack id that is given is not empty");
+    }
+    let instance = request.instance_id.as_ref().map_or("", KafkaString::as_str);
+    if request.member_id.as_str().len().max(instance.len()) > MAX_MEMBER_ID {
+        return invalid("a member id or instance id is above 32767 bytes");
+    }
+    let names = request.subscribed_topic_names.iter().flatten();
+    if names.map(|name| name.as_str().len()).sum::<usize>() > MAX_TOPIC_NAMES {
+        return invalid("the names of the topics take more than 128 KiB");
     }
     if request.subscribed_topic_regex.as_ref().is_some_and(|pattern| !pattern.is_empty()) {
         let reason = "subscriptions by pattern are not served; name the topics".to_owned();
@@ -150,4 +179,79 @@ fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
 
 fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::disk::MemoryDisk;
+    use onrush_runtime::{Disk, Runtime};
+
+    use super::*;
+    use crate::BrokerConfig;
+
+    fn core(disk: &MemoryDisk) -> (Core, Instant) {
+        let runtime = Runtime::production(Disk::Memory(disk.clone()));
+        let core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        (core, runtime.clock.now())
+    }
+
+    fn report(epoch: i32, topics: &[&str]) -> Request {
+        Request {
+            group_id: string("g"),
+            member_id: string("m"),
+            member_epoch: epoch,
+            rebalance_timeout_ms: 1_000,
+            subscribed_topic_names: Some(topics.iter().map(|name| string(name)).collect()),
+            topic_partitions: Some(Vec::new()),
+            ..Request::default()
+        }
+    }
+
+    fn holds(core: &Core) -> (usize, usize, usize) {
+        (core.groups.len(), core.members.groups().len(), core.offsets.count())
+    }
+
+    #[test]
+    fn a_refused_heartbeat_leaves_nothing() {
+        let (mut core, now) = core(&MemoryDisk::default());
+        let long = "t".repeat(MAX_TOPIC_NAMES + 1);
+        for (request, error) in [
+            (report(5, &["t"]), ErrorCode::UNKNOWN_MEMBER_ID),
+            (report(LEAVE, &["t"]), ErrorCode::UNKNOWN_MEMBER_ID),
+            (report(JOIN, &[&long]), ErrorCode::INVALID_REQUEST),
+            (
+                Request { member_id: string(&"m".repeat(40_000)), ..report(JOIN, &["t"]) },
+                ErrorCode::INVALID_REQUEST,
+            ),
+        ] {
+            let epoch = request.member_epoch;
+            let told = core.consumer_group_heartbeat(now, request);
+            assert_eq!(told.error_code, error.0, "epoch {epoch}");
+            assert_eq!(holds(&core), (0, 0, 0), "epoch {epoch}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_stored_is_not_there() {
+        let disk = MemoryDisk::default();
+        let (mut core, now) = core(&disk);
+        disk.limit(Some(disk.used()));
+        let told = core.consumer_group_heartbeat(now, report(JOIN, &["t"]));
+        assert_eq!(told.error_code, ErrorCode::COORDINATOR_NOT_AVAILABLE.0);
+        assert_eq!(holds(&core), (0, 0, 0));
+        disk.limit(None);
+        let told = core.consumer_group_heartbeat(now, report(JOIN, &["t"]));
+        assert_eq!((told.error_code, told.member_epoch), (0, 1));
+    }
+
+    #[test]
+    fn every_group_with_a_member_is_counted_and_an_empty_one_has_no_members_on_the_disk() {
+        let (mut core, now) = core(&MemoryDisk::default());
+        let told = core.consumer_group_heartbeat(now, report(JOIN, &[]));
+        assert_eq!((told.error_code, told.member_epoch), (0, 1));
+        assert_eq!(holds(&core), (1, 1, 1));
+        let told = core.consumer_group_heartbeat(now, report(LEAVE, &[]));
+        assert_eq!(told.error_code, 0);
+        assert_eq!(holds(&core), (1, 0, 1));
+    }
 }
