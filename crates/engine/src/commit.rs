@@ -3,7 +3,9 @@
 //! The ledger's version is the dirty flag: what was proposed carries the version it was taken at,
 //! and only that version becomes clean when the broker accepts it. An outcome that comes while a
 //! commit is on its way has another version, so the partition stays dirty (trap 5). A refusal
-//! changes nothing (traps 9 and 13): the next proposal is a new snapshot.
+//! changes nothing (traps 9 and 13): the next proposal is a new snapshot. A ledger that began again
+//! counts its versions anew under a new token; proposals of the one before are not sent any more,
+//! and their answers have no meaning.
 
 use onrush_kafka::TopicPartition;
 
@@ -19,7 +21,7 @@ pub const METADATA_FLOOR: usize = 64;
 pub struct Proposal {
     /// Of which partition.
     pub partition: TopicPartition,
-    /// Under which assignment.
+    /// The ledger's: that of the assignment, or a later one if the log was cut since.
     pub token: u64,
     /// The offset.
     pub offset: i64,

@@ -51,12 +51,26 @@ const DEFAULT_REPLICATION: i16 = -1;
 struct Held {
     lane: usize,
     token: u64,
+    /// The token of its ledger, under which proposals are made.
+    ledger: u64,
     joining: Joining,
     phase: Phase,
     /// The group waits for it to be released.
     wanted: bool,
     /// When user code has had its time, while it is waited for.
     give_up: Option<Instant>,
+}
+
+impl Held {
+    fn new(lane: usize, token: u64, joining: Joining) -> Self {
+        let phase = Phase::Starting;
+        Self { lane, token, ledger: token, joining, phase, wanted: false, give_up: None }
+    }
+
+    /// Whether `token` is that of this assignment, or of a reading or ledger of it.
+    fn is_under(&self, token: u64) -> bool {
+        self.token / TOKEN_STRIDE == token / TOKEN_STRIDE
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,10 +295,7 @@ impl Control {
             let (lane, token) = (self.placement.place(&partition), self.next_token);
             self.next_token += TOKEN_STRIDE;
             starting.push((partition.clone(), token));
-            self.held.insert(
-                partition,
-                Held { lane, token, joining, phase: Phase::Starting, wanted: false, give_up: None },
-            );
+            self.held.insert(partition, Held::new(lane, token, joining));
         }
         self.share();
         self.look_up_starts(starting);
@@ -409,7 +420,7 @@ impl Control {
         match input {
             ControlInput::Fetch(partition, token, offset) => {
                 if let Some(held) = self.held.get(&partition)
-                    && held.token / TOKEN_STRIDE == token / TOKEN_STRIDE
+                    && held.is_under(token)
                     && held.phase == Phase::Running
                 {
                     self.cluster.fetcher.assign(
@@ -419,6 +430,10 @@ impl Control {
                         Arc::clone(&self.sinks[held.lane]),
                     );
                 }
+            }
+            ControlInput::Restarted(partition, token) => {
+                let held = self.held.get_mut(&partition).filter(|held| held.is_under(token));
+                held.into_iter().for_each(|held| held.ledger = token);
             }
             ControlInput::Pause(partition, true) => self.cluster.fetcher.pause(&partition),
             ControlInput::Pause(partition, false) => self.cluster.fetcher.resume(&partition),
@@ -505,9 +520,9 @@ impl Control {
         while !self.committing
             && let Some(mut proposals) = self.commits.pop_front()
         {
-            // What was lost, or came back under another token, is not ours to commit.
+            // What was lost, came back, or began again is under another token: not to be committed.
             proposals.retain(|proposal| {
-                self.held.get(&proposal.partition).is_some_and(|held| held.token == proposal.token)
+                self.held.get(&proposal.partition).is_some_and(|held| held.ledger == proposal.token)
             });
             let Some(joining) = proposals
                 .first()
@@ -556,7 +571,7 @@ impl Control {
                 tracing::warn!(%partition, offset, ?code, "a commit was refused");
             }
             let held =
-                self.held.get_mut(&proposal.partition).filter(|held| held.token == proposal.token);
+                self.held.get_mut(&proposal.partition).filter(|held| held.ledger == proposal.token);
             let Some(held) = held else { continue };
             let lane = &self.crew.lanes[held.lane];
             if held.phase == Phase::Committing(proposal.version) {

@@ -187,6 +187,8 @@ pub enum ControlInput {
     /// Read the partition from this offset, in place of what was read. The token tells the slices
     /// of this reading.
     Fetch(TopicPartition, u64, i64),
+    /// The log of a partition was cut, and its ledger began again under this token.
+    Restarted(TopicPartition, u64),
     /// Stop asking for a partition, or go on.
     Pause(TopicPartition, bool),
     /// Answer to [`LaneInput::Commit`].

@@ -123,9 +123,10 @@ impl Partition {
         ControlInput::Fetch(self.holding.partition.clone(), self.fetch_token, self.ledger.taken())
     }
 
-    /// Begins again at `offset`, since the log has changed: what was started before has no meaning
-    /// any more.
-    pub(crate) fn restart(&mut self, offset: i64) {
+    /// Begins again at `offset`, since the log has changed: what was started or proposed before has
+    /// no meaning any more.
+    #[must_use = "the control driver has to drop earlier proposals"]
+    pub(crate) fn restart(&mut self, offset: i64) -> ControlInput {
         self.holding.withdraw();
         let assignment = Assignment { start: offset, ..self.holding.assignment.clone() };
         self.holding = Arc::new(Holding::new(assignment, self.holding.token));
@@ -136,6 +137,7 @@ impl Partition {
         self.forget_unstarted();
         self.slots.reset();
         self.given_up = 0;
+        ControlInput::Restarted(self.holding.partition.clone(), self.ledger.token())
     }
 
     /// Drops what was fetched and not started.
@@ -173,7 +175,7 @@ impl Partition {
                 (snapshot.offset, self.commit.propose(&snapshot)?)
             }
         };
-        let (partition, token) = (self.holding.partition.clone(), self.holding.token);
+        let (partition, token) = (self.holding.partition.clone(), self.ledger.token());
         Some(Proposal { partition, token, offset, metadata, version })
     }
 

@@ -138,7 +138,7 @@ impl Lane {
             if !partition.ledger.has_room(log_start - 1) {
                 // What is open below is lost to nobody: it runs, and its outcome has no meaning to
                 // a log that begins later.
-                partition.restart(log_start);
+                self.control.push(partition.restart(log_start));
                 announce(&mut self.runner, &partition.holding);
             } else if let Err(error) = partition.ledger.pass(next, log_start - 1) {
                 stop(partition, StopReason::Ledger(error), &self.control);
@@ -146,7 +146,7 @@ impl Lane {
             }
         } else if next > end {
             tracing::error!(partition = %name, next, end, "the log ends below what was read from it: it was cut");
-            partition.restart(end);
+            self.control.push(partition.restart(end));
             announce(&mut self.runner, &partition.holding);
         }
         self.control.push(partition.read_anew());
@@ -209,7 +209,7 @@ impl Lane {
     fn answered(&mut self, proposal: &Proposal, verdict: Verdict) {
         let Some(index) = self.indexes.get(&proposal.partition) else { return };
         let Some(partition) = &mut self.partitions[*index as usize] else { return };
-        if partition.holding.token == proposal.token {
+        if partition.ledger.token() == proposal.token {
             partition.commit.answered(proposal.offset, proposal.version, verdict);
             partition
                 .cells

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::assignment::{Assignment, Holding, TOKEN_STRIDE};
-use crate::commit::Proposal;
+use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
 use crate::completed::OffsetRun;
 use crate::config::{REPORT_INTERVAL, Sabotage};
@@ -264,6 +264,16 @@ impl Bench {
             }
         }
         proposals
+    }
+
+    /// The only thing that would be committed now.
+    fn proposal(&mut self) -> Option<Proposal> {
+        self.inbox.push(LaneInput::Commit);
+        self.settle();
+        self.told.iter().rev().find_map(|told| match told {
+            ControlInput::Proposals(_, all) => Some(all.first().cloned()),
+            _ => None,
+        })?
     }
 
     fn revoke(&mut self, partition: i32, after: Duration) {
@@ -549,6 +559,32 @@ fn an_expired_offset_goes_on_at_the_start_and_a_cut_log_at_its_end() {
     assert_eq!(bench.proposals()[&0].0, 51, "the committed offset follows the log");
     assert_eq!(bench.offsets(0), [100, 50]);
     assert_eq!(bench.script.lock().unwrap().assigned, [0, 0], "told of the cut, not of the expiry");
+}
+
+#[test]
+fn a_commit_from_before_a_cut_of_the_log_does_not_count_after_it() {
+    let mut bench = Bench::inline();
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 10);
+    bench.settle();
+    let before = bench.proposal().expect("ten events to commit");
+    bench.inbox.push(LaneInput::OutOfRange {
+        partition: Bench::name(0),
+        token: TOKEN_STRIDE,
+        log_start: 0,
+        end: 8,
+    });
+    bench.settle();
+    let restarted = bench.told.iter().find_map(|told| match told {
+        ControlInput::Restarted(_, token) => Some(*token),
+        _ => None,
+    });
+    assert!(restarted.is_some_and(|token| token != before.token));
+    bench.inbox.push(LaneInput::Answered(before, Verdict::Accepted));
+    let after = bench.proposal().expect("the broker still has the offset above the cut");
+    assert_eq!((after.offset, Some(after.token)), (8, restarted));
+    bench.inbox.push(LaneInput::Answered(after, Verdict::Accepted));
+    assert_eq!(bench.proposal(), None);
 }
 
 #[test]
