@@ -140,6 +140,11 @@ impl Topics {
         self.topics.insert(name.clone(), Topic { name, id, logs });
     }
 
+    /// Whether the disk keeps the very bytes that are appended.
+    pub(crate) fn in_memory(&self) -> bool {
+        matches!(self.disk, Disk::Memory(_))
+    }
+
     /// The id of the cluster.
     pub(crate) fn cluster_id(&self) -> Uuid {
         self.record.cluster_id.unwrap_or(Uuid::ZERO)

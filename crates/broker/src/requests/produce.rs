@@ -1,4 +1,7 @@
 //! Produce: header checks, then an append of the very bytes that came from the socket.
+//!
+//! The disk in memory keeps them, and with them the whole frame that they lie in. So a batch that is
+//! a small part of its frame is copied there.
 
 use std::ops::Range;
 
@@ -15,6 +18,10 @@ use crate::config::MAX_BATCH;
 use crate::core::{Core, Envelope, Outcome, string, tolerant};
 use crate::producers::Verdict;
 use crate::topics::{Place, TopicRef};
+
+/// The disk in memory keeps a batch in its frame if the frame is at most this many times as large:
+/// so much more than its records it may hold.
+const MAX_FRAME_SHARE: usize = 2;
 
 /// The topics of a request with what is left of them when it is dropped, so that its bytes can be
 /// written to.
@@ -44,6 +51,7 @@ impl Core {
         // Nobody else has the frame now, unless it was read together with others; then it is
         // copied.
         let mut rest = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let kept_whole = self.topics.in_memory().then_some(rest.capacity() / MAX_FRAME_SHARE);
         let mut consumed = 0;
         let mut response = ProduceResponse::default();
         for topic in incoming {
@@ -53,8 +61,9 @@ impl Core {
                 let batch = rest.split_to(range.len().min(rest.len()));
                 consumed = range.end.max(consumed);
                 let place = refusal.map_or_else(|| topic.place.clone(), Err);
-                let written =
-                    place.and_then(|place| self.write(&Place { partition: index, ..place }, batch));
+                let written = place.and_then(|place| {
+                    self.write(&Place { partition: index, ..place }, batch, kept_whole)
+                });
                 answer
                     .partitions
                     .push(written.unwrap_or_else(|error| PartitionProduced::failed(index, error)));
@@ -89,10 +98,12 @@ impl Core {
         Incoming { answer, place, batches }
     }
 
+    /// Appends a batch, or a copy of one that is shorter than `kept_whole` bytes.
     fn write(
         &mut self,
         place: &Place,
         mut batch: BytesMut,
+        kept_whole: Option<usize>,
     ) -> Result<PartitionProduced, ErrorCode> {
         let log = self.topics.log(&place.topic, place.partition)?;
         let start = log.start();
@@ -111,6 +122,9 @@ impl Core {
         }
         header.base_offset = log.end();
         header.partition_leader_epoch = self.topics.leader_epoch();
+        if kept_whole.is_some_and(|least| batch.len() < least) {
+            batch = BytesMut::from(&batch[..]);
+        }
         set_base_offset(&mut batch, header.base_offset);
         set_partition_leader_epoch(&mut batch, header.partition_leader_epoch);
         let appended = self.topics.append(place, &header, batch.freeze())?;
@@ -206,15 +220,18 @@ mod tests {
     use crate::BrokerConfig;
     use crate::log::{Oversized, Slice};
 
-    fn batch() -> Bytes {
+    fn batch(length: usize) -> Bytes {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.append(0, None, Some(&[7; 1_000]), &[]).expect("fits");
+        builder.append(0, None, Some(&vec![7; length]), &[]).expect("fits");
         builder.seal(-1, -1, -1, &mut Compressor::default()).expect("sealed").freeze()
     }
 
-    /// Two batches for partition 0 and one for partition 1, as they come from the socket.
-    fn frame() -> Bytes {
-        let partition = |index| PartitionProduce { index, records: Some(batch()) };
+    /// A request with these batches, each for its partition, as it comes from the socket.
+    fn frame(batches: &[(i32, Bytes)]) -> Bytes {
+        let partition = |(index, batch): &(i32, Bytes)| PartitionProduce {
+            index: *index,
+            records: Some(batch.clone()),
+        };
         let request = ProduceRequest {
             transactional_id: None,
             acks: 1,
@@ -222,30 +239,49 @@ mod tests {
             topics: vec![TopicProduce {
                 name: string("t"),
                 topic_id: Uuid::ZERO,
-                partitions: vec![partition(0), partition(1), partition(0)],
+                partitions: batches.iter().map(partition).collect(),
             }],
         };
         let header = RequestHeader::new(ApiKey::PRODUCE, 9, 1).with_client_id(string("client"));
         let segments = request.encode(&header).expect("encodes");
         let mut frame = BytesMut::new();
         segments.iter().for_each(|segment| frame.extend_from_slice(segment));
-        frame.freeze().slice(onrush_wire::frame::PREFIX..)
+        // As long as it has to be, as it is read.
+        Bytes::from(frame[onrush_wire::frame::PREFIX..].to_vec())
+    }
+
+    /// Whether the batch at each place lies in `frame` after it was handled.
+    fn kept_in(frame: Bytes, places: &[(i32, i64)]) -> Vec<bool> {
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 2).expect("created");
+        let of_frame = frame.as_ptr_range();
+        core.handle(runtime.clock.now(), 1, frame).expect("answered");
+        let kept = |(partition, offset): &(i32, i64)| {
+            let log = core.topics.log("t", *partition).expect("there");
+            let slice = log.read(*offset, 1, Oversized::Allowed).expect("reads");
+            let Slice::Records(records) = slice else { panic!("out of range") };
+            let header = BatchHeader::parse(&records).expect("a batch");
+            assert_eq!((header.base_offset, header.total_len()), (*offset, records.len()));
+            of_frame.contains(&records.as_ptr())
+        };
+        places.iter().map(kept).collect()
     }
 
     #[test]
     fn a_batch_goes_from_the_socket_to_the_log_and_out_again_without_a_copy() {
-        let runtime = Runtime::production(Disk::memory());
-        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
-        core.topics.create(&runtime.random, "t", 2).expect("created");
-        let frame = frame();
-        let of_frame = frame.as_ptr_range();
-        core.handle(runtime.clock.now(), 1, frame).expect("answered");
-        for (partition, offset) in [(0, 0), (0, 1), (1, 0)] {
-            let log = core.topics.log("t", partition).expect("there");
-            let slice = log.read(offset, 1, Oversized::Allowed).expect("reads");
-            let Slice::Records(records) = slice else { panic!("out of range") };
-            assert!(of_frame.contains(&records.as_ptr()), "partition {partition} offset {offset}");
-            assert_eq!(BatchHeader::parse(&records).expect("a batch").base_offset, offset);
+        assert_eq!(kept_in(frame(&[(0, batch(1_000))]), &[(0, 0)]), [true]);
+        let large_first = frame(&[(0, batch(9_000)), (1, batch(100)), (0, batch(100))]);
+        assert_eq!(kept_in(large_first, &[(0, 0), (1, 0), (0, 1)]), [true, false, false]);
+    }
+
+    #[test]
+    fn a_small_batch_does_not_hold_a_frame_that_was_refused_otherwise() {
+        let mut spoilt = BytesMut::from(&batch(100_000)[..]);
+        if let Some(last) = spoilt.last_mut() {
+            *last ^= 1;
         }
+        let frame = frame(&[(0, batch(1_000)), (1, spoilt.freeze())]);
+        assert_eq!(kept_in(frame, &[(0, 0)]), [false]);
     }
 }
