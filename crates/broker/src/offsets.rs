@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1 | commit: group, topic, partition, offset, leader epoch, end of the log at the time, metadata |
 //! | 2 | epoch of a group; always synced, because epochs fence |
-//! | 3 | a topic is gone, and with it all that was committed for it |
+//! | 3 | a topic is gone, and with it all that was committed for it; always synced, before the topic goes |
 //!
 //! Metadata may speak of records above the committed offset. If a crash cut the log below where it
 //! ended when the commit was made, other records will stand there: such a commit loses its
@@ -76,8 +76,11 @@ impl Offsets {
 
     fn correct(&mut self, log_end: impl Fn(&Place) -> Option<i64>) -> io::Result<()> {
         let mut entries = Entries::default();
+        let mut dropped = 0;
         for (group, offsets) in &mut self.current.offsets {
+            let before = offsets.len();
             offsets.retain(|place, _| log_end(place).is_some());
+            dropped += before - offsets.len();
             for (place, committed) in offsets {
                 let Some(end) = log_end(place).filter(|end| *end < committed.log_end) else {
                     continue;
@@ -92,7 +95,12 @@ impl Offsets {
                 put_commit(&mut entries, group, place, committed);
             }
         }
-        self.journal.append(entries, Fsync::Always)
+        if dropped == 0 {
+            return self.journal.append(entries, Fsync::Always);
+        }
+        // Were they left in the file, they would be taken for commits of a later topic.
+        tracing::warn!(dropped, "dropped commits for partitions that are not there");
+        self.journal.rewrite(self.current.entries())
     }
 
     /// Stores commits of one group, all or none.
@@ -157,15 +165,16 @@ impl Offsets {
         self.current.offsets.get(group).into_iter().flatten()
     }
 
-    /// Forgets what was committed for a topic.
+    /// Forgets what was committed for a topic, for good.
     pub(crate) fn forget_topic(&mut self, topic: &str) -> io::Result<()> {
         let mut entries = Entries::default();
         entries.push(|buffer| {
             buffer.put_u8(TOPIC_GONE);
             put_string(buffer, topic);
         });
+        self.journal.append(entries, Fsync::Always)?;
         self.current.forget_topic(topic);
-        self.journal.append(entries, self.fsync)
+        Ok(())
     }
 
     /// Forces everything to the disk.
@@ -243,6 +252,9 @@ fn put_epoch(entries: &mut Entries, group: &str, epoch: i32) {
 
 #[cfg(test)]
 mod tests {
+    use onrush_runtime::Random;
+    use onrush_runtime::disk::MemoryDisk;
+
     use super::*;
 
     fn place() -> Place {
@@ -300,6 +312,38 @@ mod tests {
         }
         assert!(offsets.journal.len() < LONGEST);
         assert_eq!(open(&disk, 100).get("g", &place()), Some(&long));
+    }
+
+    #[test]
+    fn commits_for_a_topic_that_is_not_there_are_dropped_for_good() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        let other = Place { topic: "other".into(), partition: 0 };
+        let commits = vec![(place(), committed(10, 100)), (other.clone(), committed(30, 100))];
+        offsets.commit("g", commits).expect("stored");
+        let end = |place: &Place| (&*place.topic == "other").then_some(100);
+        Offsets::open(&disk, Fsync::Always, end).expect("opens");
+        // A topic of the same name has been created.
+        let offsets = open(&disk, 100);
+        assert_eq!(offsets.get("g", &place()), None);
+        assert_eq!(offsets.get("g", &other), Some(&committed(30, 100)));
+    }
+
+    #[test]
+    fn a_topic_is_forgotten_on_the_disk_under_every_policy_or_not_at_all() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut offsets = Offsets::open(&disk, Fsync::Never, |_| Some(100)).expect("opens");
+        offsets.commit("g", vec![(place(), committed(10, 100))]).expect("stored");
+        memory.fail_syncs(1);
+        offsets.forget_topic("t").expect_err("not synced");
+        assert_eq!(offsets.get("g", &place()), Some(&committed(10, 100)));
+        offsets.sync().expect("synced");
+        offsets.forget_topic("t").expect("stored");
+        for seed in 0..10 {
+            memory.crash(&Random::seeded(seed));
+            assert_eq!(open(&disk, 100).of_group("g").count(), 0);
+        }
     }
 
     #[test]

@@ -100,8 +100,9 @@ impl Core {
         let asked = name.map_or(TopicRef::Id(id), |name| TopicRef::Name(name.as_str()));
         let found = self.topics.find(asked).map(|topic| topic.name.clone());
         let deleted = found.and_then(|name| {
-            let id = self.topics.delete(&name)?;
+            // First, so that no crash can leave them for another topic of that name.
             self.offsets.forget_topic(&name).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
+            let id = self.topics.delete(&name)?;
             Ok((name, id))
         });
         match deleted {
@@ -166,5 +167,38 @@ fn reason(error: ErrorCode) -> &'static str {
         ErrorCode::INVALID_PARTITIONS => "the number of partitions is not between 1 and 1024",
         ErrorCode::POLICY_VIOLATION => "the broker would have more than 10000 partitions",
         _ => "the broker could not write it to its disk; its log says why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::disk::MemoryDisk;
+    use onrush_runtime::{Disk, Runtime};
+
+    use super::*;
+    use crate::BrokerConfig;
+    use crate::offsets::Committed;
+    use crate::topics::Place;
+
+    #[test]
+    fn commits_go_before_their_topic() {
+        let memory = MemoryDisk::default();
+        let runtime = Runtime::production(Disk::Memory(memory.clone()));
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 1).expect("created");
+        let place = Place { topic: "t".into(), partition: 0 };
+        let committed =
+            Committed { offset: 0, leader_epoch: 1, metadata: String::new(), log_end: 0 };
+        core.offsets.commit("g", vec![(place.clone(), committed)]).expect("stored");
+        // There is room for the entry that forgets the commits, not for the one of the topic as well.
+        memory.limit(Some(memory.used() + 20));
+        let refused = core.delete_topic(Some(&string("t")), Uuid::ZERO);
+        assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR.0);
+        assert!(core.topics.log("t", 0).is_ok());
+        assert_eq!(core.offsets.get("g", &place), None);
+        memory.limit(None);
+        let deleted = core.delete_topic(Some(&string("t")), Uuid::ZERO);
+        assert_eq!(deleted.error_code, 0);
+        assert!(core.topics.log("t", 0).is_err());
     }
 }
