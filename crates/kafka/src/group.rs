@@ -173,8 +173,8 @@ impl Member {
         self.shared.ordered.notify_one();
     }
 
-    /// Commits in the member's name. A commit that meets a new epoch is repeated under it, for
-    /// partitions that are still the member's; the answer has the last code of each partition.
+    /// Commits in the member's name. Every try, under whatever epoch, is for the partitions that are
+    /// still the member's; the answer has the last code of each partition.
     ///
     /// # Errors
     /// The coordinator could not be asked for as long as calls are retried.
@@ -186,14 +186,10 @@ impl Member {
         let mut done = Vec::with_capacity(commits.len());
         let mut pending = commits;
         let mut tries = self.shared.client.tries();
-        while !pending.is_empty() {
-            // Epoch and joining from one look, so that an epoch of a later joining is never used.
-            let Identity { epoch, joining: current, .. } = self.shared.identity.borrow().clone();
-            if current != joining {
-                done.extend(
-                    pending.into_iter().map(|c| (c.partition, ErrorCode::FENCED_MEMBER_EPOCH)),
-                );
-                break;
+        loop {
+            let epoch = self.keep_ours(joining, &mut pending, &mut done);
+            if pending.is_empty() {
+                return Ok(done);
             }
             let committer = Committer {
                 member: self.shared.member_id.clone(),
@@ -215,7 +211,7 @@ impl Member {
             };
             let mut again = self.sort_out(codes, &mut done);
             if again.is_empty() {
-                break;
+                return Ok(done);
             }
             if again.values().any(|code| *code == ErrorCode::STALE_MEMBER_EPOCH) {
                 self.newer_epoch(epoch).await;
@@ -232,7 +228,22 @@ impl Member {
             tries.failed(error).await?;
             pending.retain(|commit| again.remove(&commit.partition).is_some());
         }
-        Ok(done)
+    }
+
+    /// Tells as fenced what is the member's no more, and returns the epoch of the same look. What
+    /// was given back while a commit was retried has another owner, whose offset must not be moved
+    /// back; should it be given back after this look, the epoch is a stale one.
+    fn keep_ours(
+        &self,
+        joining: Joining,
+        pending: &mut Vec<Commit>,
+        done: &mut Vec<(TopicPartition, ErrorCode)>,
+    ) -> i32 {
+        let Identity { epoch, joining: current, owned } = self.shared.identity.borrow().clone();
+        let lost = |commit: &mut Commit| current != joining || !owned.contains(&commit.partition);
+        let fenced = |commit: Commit| (commit.partition, ErrorCode::FENCED_MEMBER_EPOCH);
+        done.extend(pending.extract_if(.., lost).map(fenced));
+        epoch
     }
 
     /// Keeps the codes that are final, and returns what is worth another try.

@@ -1,13 +1,19 @@
 //! Groups: assignment, hand-over, commits that carry metadata.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use onrush_kafka::{Commit, ErrorCode, GroupConfig, GroupEvent, Joining, Member, TopicPartition};
 use onrush_runtime::Executor;
-use tokio::sync::mpsc;
+use onrush_wire::ApiKey;
+use onrush_wire::message::{decode_response, encode_response, offset_commit};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::meddling::Meddler;
 use crate::target::{PATIENCE, Target, fill};
 
 async fn next(events: &mut mpsc::Receiver<GroupEvent>) -> GroupEvent {
@@ -151,6 +157,66 @@ async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
             second_held.extend(assigned);
         }
     }
+    first.leave().await;
+    second.leave().await;
+}
+
+/// A retriable code in place of what the coordinator said.
+fn loading(frame: Bytes, version: i16) -> Bytes {
+    let (correlation, mut response) =
+        decode_response::<offset_commit::Response>(version, frame).expect("a response");
+    for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        partition.error_code = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS.0;
+    }
+    encode_response(correlation, version, &response).expect("encodes")
+}
+
+#[tokio::test]
+async fn a_commit_that_is_retried_does_not_touch_what_was_given_back() {
+    let target = Target::start().await;
+    let direct = target.client().await;
+    let topic = target.topic(&direct, "given-back", 2).await;
+    fill(&direct, &topic, 20).await;
+    let (refusals, mut refused) = watch::channel(0);
+    let refuse = Arc::new(AtomicBool::new(true));
+    let refusing = Arc::clone(&refuse);
+    let meddler = Meddler::start(&target.brokers[0], move |api, version, frame| {
+        let meant = api == ApiKey::OFFSET_COMMIT && refusing.load(Ordering::SeqCst);
+        meant.then(|| {
+            refusals.send_modify(|count| *count += 1);
+            loading(frame, version)
+        })
+    })
+    .await;
+    let client = target.client_through(&meddler.address).await;
+    let group = target.unique("group");
+    let config = GroupConfig::new(group.clone(), [topic.to_string()]);
+    let (first, mut first_events) =
+        Member::join(&client, Executor::current(), config.clone()).await.expect("joined");
+    until_holding(&first, &mut first_events, &mut BTreeSet::new(), 2).await;
+    let (second, mut second_events) =
+        Member::join(&direct, Executor::current(), config).await.expect("joined");
+    let GroupEvent::Revoked(revoked) = next(&mut first_events).await else { panic!("revoked") };
+    let commit = |offset| Commit {
+        partition: revoked[0].clone(),
+        offset,
+        leader_epoch: -1,
+        metadata: String::new(),
+    };
+    let late = first.commit(Joining::default(), vec![commit(3)]);
+    let handed_over = async {
+        refused.wait_for(|count| *count > 0).await.expect("the meddler is there");
+        first.released(&revoked);
+        until_holding(&second, &mut second_events, &mut BTreeSet::new(), 1).await;
+        let codes = second.commit(Joining::default(), vec![commit(9)]).await.expect("answered");
+        assert_eq!(codes, [(revoked[0].clone(), ErrorCode::NONE)]);
+        refuse.store(false, Ordering::SeqCst);
+    };
+    let (codes, ()) = tokio::join!(late, handed_over);
+    let fenced = (revoked[0].clone(), ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(codes.expect("answered"), [fenced]);
+    let committed = direct.fetch_offsets(&group, &revoked).await.expect("answered");
+    assert_eq!(committed[0].offset, 9);
     first.leave().await;
     second.leave().await;
 }
