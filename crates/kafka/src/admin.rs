@@ -198,7 +198,13 @@ impl Client {
             link.is_well().await;
             take_offsets(&response, found)?;
         }
-        Ok(())
+        match missing.iter().find(|partition| !found.contains_key(*partition)) {
+            Some(partition) => Err(ClientError::Omitted {
+                api: ApiKey::LIST_OFFSETS,
+                partition: partition.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 }
 

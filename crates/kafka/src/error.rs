@@ -88,6 +88,14 @@ pub enum ClientError {
         /// What the broker added.
         message: Option<String>,
     },
+    /// The answer leaves out a partition that was asked about.
+    #[error("the answer to {api} says nothing of {partition}")]
+    Omitted {
+        /// What was asked.
+        api: ApiKey,
+        /// Which.
+        partition: TopicPartition,
+    },
     /// The metadata does not know the topic.
     #[error("topic {topic} does not exist (yet); create it, or check the spelling")]
     UnknownTopic {
@@ -158,6 +166,7 @@ impl ClientError {
             | Self::NoBroker { .. }
             | Self::Lost { .. }
             | Self::TimedOut { .. }
+            | Self::Omitted { .. }
             | Self::UnknownTopic { .. }
             | Self::NoLeader { .. } => Remedy::Refresh,
             Self::TooManyRequests { .. } => Remedy::Retry,

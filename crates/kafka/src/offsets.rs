@@ -3,7 +3,7 @@
 //! Both APIs name topics up to version 9 and carry topic ids from version 10 on; a topic whose id
 //! is not known makes us use the older version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use onrush_wire::message::{offset_commit, offset_fetch};
@@ -117,7 +117,14 @@ impl Client {
                 }
             }
         }
-        Ok(committed)
+        let told: BTreeSet<_> = committed.iter().map(|committed| &committed.partition).collect();
+        match partitions.iter().find(|partition| !told.contains(partition)) {
+            Some(partition) => Err(ClientError::Omitted {
+                api: ApiKey::OFFSET_FETCH,
+                partition: partition.clone(),
+            }),
+            None => Ok(committed),
+        }
     }
 
     /// Commits once, as `committer` or as nobody (for a group without members). What the

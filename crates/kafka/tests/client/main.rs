@@ -5,6 +5,7 @@ mod fetching;
 mod foreign;
 mod grouping;
 mod meddling;
+mod omitting;
 mod producing;
 mod target;
 mod throttling;
