@@ -255,7 +255,9 @@ impl Shared {
         unplaced
     }
 
-    /// Looks up the ends of a log that does not have the offset, and tells the sink.
+    /// Looks up the ends of a log that does not have the offset, and tells the sink. While nobody
+    /// can be asked, the slot is a stale one: the fetch that follows tells whether the offset is
+    /// still not there.
     async fn resolve(self: Arc<Self>, partition: TopicPartition, slot: Slot) {
         let one = std::slice::from_ref(&partition);
         let ends = async {
@@ -271,9 +273,15 @@ impl Shared {
             Ok((log_start, end)) => {
                 FetchEvent::OutOfRange { partition: partition.clone(), token, log_start, end }
             }
+            Err(error @ ClientError::GaveUp { .. }) => {
+                tracing::warn!(%partition, %error, "cannot look up the ends of a log; it is tried again");
+                lock(&self.state).slots.put(&partition, token, Status::Stale);
+                self.unplaced.notify_one();
+                return;
+            }
             Err(error) => FetchEvent::Failed { partition: partition.clone(), token, error },
         };
-        if lock(&self.state).slots.stop(&partition, token) {
+        if lock(&self.state).slots.put(&partition, token, Status::Stopped) {
             slot.sink.deliver(event);
         }
     }

@@ -104,11 +104,11 @@ impl Slots {
         }
     }
 
-    /// Ends the slot's fetching, if it is still the same assignment.
-    pub(super) fn stop(&mut self, partition: &TopicPartition, token: u64) -> bool {
+    /// Moves the slot, if it is still the same assignment.
+    pub(super) fn put(&mut self, partition: &TopicPartition, token: u64, status: Status) -> bool {
         match self.0.get_mut(partition) {
             Some(slot) if slot.token == token => {
-                slot.status = Status::Stopped;
+                slot.status = status;
                 true
             }
             _ => false,
@@ -225,6 +225,6 @@ mod tests {
         assert!(slots.asked(&partition, &planned).is_some());
         slots.assign(partition.clone(), 2, 10, Arc::new(Nowhere));
         assert!(slots.asked(&partition, &planned).is_none());
-        assert!(!slots.stop(&partition, 1));
+        assert!(!slots.put(&partition, 1, Status::Stopped));
     }
 }

@@ -1,11 +1,18 @@
 //! Credit, assignments, pauses, and offsets that are not there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use onrush_kafka::{At, FetchConfig, FetchEvent, Fetcher, ProducerConfig, TopicPartition};
+use bytes::Bytes;
+use onrush_kafka::{
+    At, ClientConfig, ErrorCode, FetchConfig, FetchEvent, Fetcher, ProducerConfig, TopicPartition,
+};
+use onrush_wire::ApiKey;
+use onrush_wire::message::{decode_response, encode_response, list_offsets};
 use tokio::time::timeout;
 
+use crate::meddling::Meddler;
 use crate::target::{PATIENCE, Target, copied, deliveries, number, produce};
 
 #[tokio::test]
@@ -74,6 +81,46 @@ async fn an_offset_that_is_not_there_ends_the_fetching_with_the_ends_of_the_log(
     assert_eq!((fetched.token, fetched.fetch_offset, fetched.high_watermark), (10, 7, 10));
     assert_eq!(copied(&fetched).iter().map(number).collect::<Vec<_>>(), [7, 8, 9]);
     fetcher.close().await;
+}
+
+#[tokio::test]
+async fn ends_that_cannot_be_looked_up_for_long_do_not_end_the_fetching() {
+    let target = Target::start().await;
+    let direct = target.client().await;
+    let topic = target.topic(&direct, "no-ends", 1).await;
+    // More than there is time for before a call gives up.
+    let refusals = AtomicU32::new(40);
+    let meddler = Meddler::start(&target.brokers[0], move |api, version, frame| {
+        let less = |left: u32| left.checked_sub(1);
+        let meant = api == ApiKey::LIST_OFFSETS
+            && refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        meant.then(|| not_the_leader(frame, version))
+    })
+    .await;
+    let config = ClientConfig {
+        retry_backoff: Duration::from_millis(5),
+        retry_backoff_max: Duration::from_millis(10),
+        call_timeout: Duration::from_millis(60),
+        ..ClientConfig::default()
+    };
+    let client = target.client_configured(&meddler.address, config).await;
+    client.refresh(std::slice::from_ref(&topic)).await.expect("known");
+    let fetcher = Fetcher::start(&client, FetchConfig::default());
+    let (sink, mut events) = deliveries();
+    fetcher.assign(TopicPartition::new(topic, 0), 1, 7, sink);
+    let event = timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
+    assert!(matches!(event, FetchEvent::OutOfRange { log_start: 0, end: 0, .. }), "{event:?}");
+    fetcher.close().await;
+}
+
+/// A retriable code in place of the offsets.
+fn not_the_leader(frame: Bytes, version: i16) -> Bytes {
+    let (correlation, mut response) =
+        decode_response::<list_offsets::Response>(version, frame).expect("a response");
+    for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        partition.error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER.0;
+    }
+    encode_response(correlation, version, &response).expect("encodes")
 }
 
 #[tokio::test]
