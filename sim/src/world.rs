@@ -266,6 +266,10 @@ impl World {
                 sleep(pause).await;
                 self.net.bring_up("broker");
                 self.start_broker().await;
+                if lost > 0 {
+                    // Until now answers of the earlier life may still have been taken in.
+                    self.history.log_was_cut(Instant::now());
+                }
             }
             Fault::FillDisk(pause) => {
                 self.faults.full_disks += 1;
