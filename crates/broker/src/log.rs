@@ -62,6 +62,8 @@ pub(crate) struct Segment {
 struct IndexEntry {
     offset: i64,
     position: u64,
+    /// Latest time in the segment up to the next entry.
+    max_timestamp: i64,
 }
 
 /// Where a batch went.
@@ -246,10 +248,17 @@ impl Segment {
     /// Notes a batch that stands at the end of the file.
     pub(crate) fn note(&mut self, header: &BatchHeader, size: u64) {
         if self.index.last().is_none_or(|last| self.len - last.position >= INDEX_INTERVAL) {
-            self.index.push(IndexEntry { offset: header.base_offset, position: self.len });
+            self.index.push(IndexEntry {
+                offset: header.base_offset,
+                position: self.len,
+                max_timestamp: self.max_timestamp,
+            });
         }
         self.len += size;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        if let Some(last) = self.index.last_mut() {
+            last.max_timestamp = self.max_timestamp;
+        }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -314,7 +323,7 @@ impl Segment {
 
     /// The first batch with a record not older than `timestamp`.
     pub(crate) fn first_since(&self, timestamp: i64) -> io::Result<Option<Bytes>> {
-        let mut position = 0;
+        let Some(mut position) = self.indexed_since(timestamp) else { return Ok(None) };
         while position < self.len {
             let Some(header) = self.header_at(position)? else { break };
             if header.max_timestamp >= timestamp {
@@ -323,6 +332,14 @@ impl Segment {
             position += header.total_len() as u64;
         }
         Ok(None)
+    }
+
+    /// The last place known from the index before the first batch with a record not older than
+    /// `timestamp`.
+    fn indexed_since(&self, timestamp: i64) -> Option<u64> {
+        // The times in the index never fall.
+        let at = self.index.partition_point(|entry| entry.max_timestamp < timestamp);
+        self.index.get(at).map(|entry| entry.position)
     }
 
     fn header_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
@@ -352,4 +369,47 @@ pub(crate) fn claim(header: &BatchHeader) -> Option<Claim> {
         first_sequence: header.base_sequence,
         count: header.record_count,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::header::set_base_offset;
+    use onrush_record::{BatchBuilder, Compression, Compressor};
+
+    use super::*;
+
+    /// A log of batches of one record of 1,000 bytes, at these times.
+    fn log_of(times: &[i64]) -> Log {
+        let limits = LogLimits { segment_bytes: 1 << 20, fsync: Fsync::Always };
+        let mut log = Log::open(&Disk::memory(), "t-0".to_owned(), limits).expect("opens");
+        for time in times {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.append(*time, None, Some(&[7; 1_000]), &[]).expect("fits");
+            let sealed = builder.seal(-1, -1, -1, &mut Compressor::default()).expect("sealed");
+            let mut batch = sealed;
+            set_base_offset(&mut batch, log.end());
+            let header = BatchHeader::parse(&batch).expect("a batch");
+            log.append(&header, batch.freeze()).expect("appended");
+        }
+        log
+    }
+
+    #[test]
+    fn a_time_is_looked_up_near_its_place_also_when_times_go_back() {
+        let times: Vec<i64> =
+            (0..100).map(|at| if at % 7 == 3 { at / 2 } else { at * 10 }).collect();
+        let log = log_of(&times);
+        for timestamp in 0..1_000 {
+            let expected = times.iter().position(|time| *time >= timestamp);
+            let found = log.active.first_since(timestamp).expect("read");
+            let offset =
+                found.map(|batch| BatchHeader::parse(&batch).expect("a batch").base_offset);
+            assert_eq!(offset, expected.map(|at| at as i64), "time {timestamp}");
+            let Some(offset) = offset else { continue };
+            let (position, _) = log.active.find(offset).expect("read").expect("there");
+            let from = log.active.indexed_since(timestamp).expect("indexed");
+            let searched = position.checked_sub(from).expect("not behind it");
+            assert!(searched <= INDEX_INTERVAL + 1_100, "time {timestamp}: {searched} bytes");
+        }
+    }
 }

@@ -295,7 +295,12 @@ impl Control {
             let (lane, token) = (self.placement.place(&partition), self.next_token);
             self.next_token += TOKEN_STRIDE;
             starting.push((partition.clone(), token));
-            self.held.insert(partition, Held::new(lane, token, joining));
+            let replaced = self.held.insert(partition.clone(), Held::new(lane, token, joining));
+            // A topic was made anew under its name while its partition still drained. Nothing of
+            // the old one will be heard of under its token again, so the group is told now.
+            if replaced.is_some_and(|replaced| replaced.wanted) {
+                self.cluster.member.released(&[partition]);
+            }
         }
         self.share();
         self.look_up_starts(starting);
@@ -435,21 +440,28 @@ impl Control {
                 let held = self.held.get_mut(&partition).filter(|held| held.is_under(token));
                 held.into_iter().for_each(|held| held.ledger = token);
             }
-            ControlInput::Pause(partition, true) => self.cluster.fetcher.pause(&partition),
-            ControlInput::Pause(partition, false) => self.cluster.fetcher.resume(&partition),
+            ControlInput::Pause(partition, token, paused) if self.holds(&partition, token) => {
+                match paused {
+                    true => self.cluster.fetcher.pause(&partition),
+                    false => self.cluster.fetcher.resume(&partition),
+                }
+            }
+            ControlInput::Pause(..) => {}
             ControlInput::Proposals(_, proposals) => self.gathered(proposals),
             ControlInput::Drained { partition, token, proposal, running } => {
                 self.drained(&partition, token, proposal, running);
             }
             ControlInput::Released(partition, token) => {
-                if self.held.get(&partition).is_some_and(|held| held.token == token) {
+                if self.holds(&partition, token) {
                     self.gone(&partition);
                 }
             }
-            ControlInput::Stopped(stopped) => {
+            ControlInput::Stopped(token, stopped) if self.holds(&stopped.partition, token) => {
                 self.cluster.fetcher.unassign(&stopped.partition);
                 self.stopped.push(stopped);
             }
+            // It had left already, and goes on where it is now.
+            ControlInput::Stopped(..) => {}
             ControlInput::TopicWanted(asker, topic, purpose) => {
                 self.want_topic(asker, topic, purpose)
             }
@@ -461,6 +473,11 @@ impl Control {
                 self.failed.get_or_insert(EngineError::Panicked { thread });
             }
         }
+    }
+
+    /// Whether the partition is held under this token, not an earlier one.
+    fn holds(&self, partition: &TopicPartition, token: u64) -> bool {
+        self.held.get(partition).is_some_and(|held| held.token == token)
     }
 
     /// Asks the lanes what is to be committed, unless the last time is not over.

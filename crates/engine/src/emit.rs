@@ -164,9 +164,7 @@ impl Emitter {
         if self.spill.is_empty() {
             match self.outlet.append(record, now) {
                 Ok(batch) => {
-                    if self.batches.last() != Some(&batch) && !self.batches.contains(&batch) {
-                        self.batches.push(batch);
-                    }
+                    self.note(batch);
                     return Ok(());
                 }
                 Err(OutletError::Refused(reason)) => {
@@ -177,6 +175,13 @@ impl Emitter {
             }
         }
         self.keep(record)
+    }
+
+    /// The event that runs now has a record in `batch`.
+    fn note(&mut self, batch: u64) {
+        if self.batches.last() != Some(&batch) && !self.batches.contains(&batch) {
+            self.batches.push(batch);
+        }
     }
 
     fn keep(&mut self, record: &Outgoing<'_>) -> Result<(), EmitError> {
@@ -329,8 +334,10 @@ impl Emitter {
             match self.outlet.append(&record, now) {
                 Ok(batch) => {
                     self.spill_bytes -= spilled.len();
-                    if let Some((settled, shared)) = spilled.waiting {
-                        self.wait(batch, settled, shared);
+                    match spilled.waiting {
+                        Some((settled, shared)) => self.wait(batch, settled, shared),
+                        // Its event is parked: it waits when its call has ended.
+                        None => self.note(batch),
                     }
                 }
                 Err(OutletError::Refused(reason)) => {
@@ -352,10 +359,10 @@ impl Emitter {
         Ok(true)
     }
 
-    /// Gives up what was kept for `topic`, which cannot be had.
-    pub(crate) fn refuse(&mut self, topic: &str) -> Vec<Origin> {
+    /// Gives up what was kept for `topic`, which cannot be had; `None` if nothing was.
+    pub(crate) fn refuse(&mut self, topic: &str) -> Option<Vec<Origin>> {
         if self.spill.front().is_none_or(|spilled| *spilled.topic != *topic) {
-            return Vec::new();
+            return None;
         }
         let origins = self
             .spill
@@ -363,7 +370,7 @@ impl Emitter {
             .filter_map(|spilled| spilled.waiting.map(|(settled, _)| settled.origin))
             .collect();
         self.abandon();
-        origins
+        Some(origins)
     }
 
     /// Whether records are kept.

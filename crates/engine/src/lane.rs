@@ -129,8 +129,8 @@ impl Work for Lane {
         }
         let mut until = self.emitter.poll(now);
         let clear = self.unspill(now);
-        self.in_flight =
-            self.partitions.iter().flatten().map(|partition| partition.ledger.unfinished()).sum();
+        let partitions = self.partitions.iter().flatten();
+        self.in_flight = partitions.map(|partition| partition.held_in_flight()).sum();
         let count = self.partitions.len();
         self.first = if count == 0 { 0 } else { (self.first + 1) % count };
         for turn in 0..count {
@@ -169,7 +169,7 @@ fn stop(partition: &mut Partition, reason: StopReason, control: &Inbox<ControlIn
     }
     let offset = partition.ledger.base();
     tracing::error!(partition = %partition.holding.partition, offset, %reason, "partition is stopped");
-    control.push(stopped(&partition.holding.partition, offset, reason.clone()));
+    control.push(stopped(&partition.holding, offset, reason.clone()));
     partition.stopped = Some(reason);
     partition.holding.withdraw();
     partition.forget_unstarted();

@@ -189,8 +189,8 @@ pub enum ControlInput {
     Fetch(TopicPartition, u64, i64),
     /// The log of a partition was cut, and its ledger began again under this token.
     Restarted(TopicPartition, u64),
-    /// Stop asking for a partition, or go on.
-    Pause(TopicPartition, bool),
+    /// Stop asking for a partition that is held under this token, or go on.
+    Pause(TopicPartition, u64, bool),
     /// Answer to [`LaneInput::Commit`].
     Proposals(usize, Vec<Proposal>),
     /// A partition that was revoked is drained, or its deadline has passed.
@@ -206,8 +206,8 @@ pub enum ControlInput {
     },
     /// A partition has left its lane.
     Released(TopicPartition, u64),
-    /// A partition is not processed any more.
-    Stopped(PartitionStopped),
+    /// A partition that is held under this token is not processed any more.
+    Stopped(u64, PartitionStopped),
     /// The metadata does not have a topic.
     TopicWanted(Asker, Arc<str>, Purpose),
     /// What was done about it.
@@ -234,6 +234,7 @@ pub struct StartAt {
 }
 
 /// A stop on its way to the control driver.
-pub(crate) fn stopped(partition: &TopicPartition, offset: i64, reason: StopReason) -> ControlInput {
-    ControlInput::Stopped(PartitionStopped { partition: partition.clone(), offset, reason })
+pub(crate) fn stopped(holding: &Holding, offset: i64, reason: StopReason) -> ControlInput {
+    let stopped = PartitionStopped { partition: holding.partition.clone(), offset, reason };
+    ControlInput::Stopped(holding.token, stopped)
 }

@@ -123,6 +123,12 @@ impl Partition {
         ControlInput::Fetch(self.holding.partition.clone(), self.fetch_token, self.ledger.taken())
     }
 
+    /// Stops asking for more, or goes on.
+    pub(crate) fn pause(&mut self, paused: bool) -> ControlInput {
+        self.fetch_paused = paused;
+        ControlInput::Pause(self.holding.partition.clone(), self.holding.token, paused)
+    }
+
     /// Begins again at `offset`, since the log has changed: what was started or proposed before has
     /// no meaning any more.
     #[must_use = "the control driver has to drop earlier proposals"]
@@ -150,6 +156,16 @@ impl Partition {
     /// Events that were started here and have no outcome.
     pub(crate) fn running(&self) -> u64 {
         self.ledger.unfinished().saturating_sub(self.given_up)
+    }
+
+    /// Events that count in the lane's bound: those that will have an outcome here.
+    pub(crate) fn held_in_flight(&self) -> u64 {
+        match self.state {
+            State::Active | State::Draining(_) if self.stopped.is_none() => {
+                self.ledger.unfinished()
+            }
+            _ => 0,
+        }
     }
 
     /// Characters of metadata that admission counts on.

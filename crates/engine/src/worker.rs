@@ -51,6 +51,8 @@ struct Current {
     offset: i64,
     /// When its outcome counts.
     parked: Option<Instant>,
+    /// What the parked event emitted will never be written: it has no outcome.
+    refused: bool,
     reported: Instant,
 }
 
@@ -109,8 +111,9 @@ impl Worker {
             WorkerInput::Delivered(delivery) if self.is_parked() => self.deliveries.push(delivery),
             WorkerInput::Delivered(delivery) => self.delivered(delivery),
             WorkerInput::Topic(topic, Err(reason)) => {
-                let origins = self.emitter.refuse(&topic);
-                self.tell_undelivered(Undelivered { origins, reason });
+                if let Some(origins) = self.emitter.refuse(&topic) {
+                    self.refused(Undelivered { origins, reason });
+                }
             }
             WorkerInput::Topic(_, Ok(())) => {}
             WorkerInput::Close => self.closing = true,
@@ -149,10 +152,19 @@ impl Worker {
         }
     }
 
+    /// What was kept will never be written. If its event is parked, nobody waits for it yet.
+    fn refused(&mut self, mut undelivered: Undelivered) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.parked.is_some()) {
+            undelivered.origins.push(current.run.origin);
+            current.refused = true;
+        }
+        self.tell_undelivered(undelivered);
+    }
+
     /// Whether another event may be started; if not, what was emitted waits for room.
     fn unspill(&mut self, now: Instant) -> bool {
         let clear = self.emitter.unspill(now).unwrap_or_else(|undelivered| {
-            self.tell_undelivered(undelivered);
+            self.refused(undelivered);
             true
         });
         if let Some(topic) = self.emitter.unknown_topic() {
@@ -257,7 +269,15 @@ impl Work for Worker {
 
 impl Current {
     fn new(run: Run, now: Instant) -> Self {
-        Self { run, called: 0, done: Vec::new(), offset: -1, parked: None, reported: now }
+        Self {
+            run,
+            called: 0,
+            done: Vec::new(),
+            offset: -1,
+            parked: None,
+            refused: false,
+            reported: now,
+        }
     }
 
     fn walk(&mut self, handler: &mut dyn Handler, emitter: &mut Emitter, clock: &Clock) -> Rest {
@@ -309,6 +329,9 @@ impl Current {
 
     /// The event called last returned.
     fn finish(&mut self, emitter: &mut Emitter) {
+        if std::mem::take(&mut self.refused) {
+            return;
+        }
         let run = OffsetRun::new(self.offset, self.offset);
         if emitter.emitted() {
             let (origin, slot) = (self.run.origin, self.run.slot);

@@ -120,8 +120,7 @@ impl Lane {
             partition.cells.end.store(slice.high_watermark, Ordering::Relaxed);
             partition.source.push(slice);
             if partition.source.bytes() > self.share && !partition.fetch_paused {
-                partition.fetch_paused = true;
-                self.control.push(ControlInput::Pause(partition.holding.partition.clone(), true));
+                self.control.push(partition.pause(true));
             }
         }
     }
@@ -164,7 +163,8 @@ impl Lane {
         partition.failures.extend(failed);
         if let Some(rest) = rest {
             partition.slots.returned(slot, rest);
-            if partition.state != State::Active {
+            // Without this a stopped partition would keep what came back, and the leases with it.
+            if !partition.takes_data() {
                 partition.forget_unstarted();
             }
         }
@@ -279,7 +279,7 @@ impl Lane {
 
     fn topic(&mut self, topic: &str, result: Result<(), String>) {
         let Err(reason) = result else { return };
-        let origins = self.emitter.refuse(topic);
+        let origins = self.emitter.refuse(topic).unwrap_or_default();
         self.undelivered(&origins, &reason);
         let (dead_letters, control) =
             (self.config.dead_letter_topic.clone(), Arc::clone(&self.control));

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::assignment::{Assignment, Holding, TOKEN_STRIDE};
+use crate::assignment::{Assignment, Holding, Origin, TOKEN_STRIDE};
 use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
 use crate::completed::OffsetRun;
@@ -292,7 +292,7 @@ impl Bench {
 
     fn stop_reason(&self) -> Option<&StopReason> {
         self.told.iter().find_map(|told| match told {
-            ControlInput::Stopped(stopped) => Some(&stopped.reason),
+            ControlInput::Stopped(_, stopped) => Some(&stopped.reason),
             _ => None,
         })
     }
@@ -362,6 +362,22 @@ fn trap_03_a_slice_or_outcome_of_an_old_assignment_neither_counts_nor_blocks() {
 }
 
 #[test]
+fn a_stop_that_comes_late_names_the_assignment_that_was_stopped() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.assign(0, 1, 0, none());
+    let late = Origin { lane: 0, index: 0, token: TOKEN_STRIDE };
+    // Its hooks are not through yet when its records turn out unwritable, and it is back already.
+    bench.inbox.push(LaneInput::Lost(Bench::name(0)));
+    bench.inbox.push(LaneInput::Undelivered { origins: vec![late], reason: "no".into() });
+    bench.assign(0, 2, 0, none());
+    let stops = bench.told.iter().filter_map(|told| match told {
+        ControlInput::Stopped(token, _) => Some(*token),
+        _ => None,
+    });
+    assert_eq!(stops.collect::<Vec<_>>(), [TOKEN_STRIDE]);
+}
+
+#[test]
 fn trap_04_nothing_stays_counted_when_a_partition_leaves() {
     let mut bench = Bench::new(2, Order::Key);
     bench.lane.config.in_flight = 40;
@@ -377,6 +393,30 @@ fn trap_04_nothing_stays_counted_when_a_partition_leaves() {
         bench.settle();
     }
     assert!(bench.posts.iter().all(|post| post.load() == 0));
+}
+
+#[test]
+fn events_that_get_no_outcome_here_leave_their_room_to_other_partitions() {
+    let reason = || StopReason::Emit("no".into());
+    let stop: fn(&mut Bench) = |bench| {
+        let origin = Origin { lane: 0, index: 0, token: TOKEN_STRIDE };
+        bench.inbox.push(LaneInput::Undelivered { origins: vec![origin], reason: "no".into() });
+    };
+    for (stops, ends) in [(true, stop), (false, |bench| bench.revoke(0, Duration::ZERO))] {
+        let mut bench = Bench::inline();
+        bench.lane.config.in_flight = 10;
+        bench.script.lock().unwrap().emit = true;
+        bench.assign(0, 1, 0, none());
+        bench.fetched(0, 1, 0, 10);
+        bench.settle();
+        assert_eq!(bench.snapshot().partitions[0].in_flight, 10);
+        ends(&mut bench);
+        bench.assign(1, 2, 0, none());
+        bench.fetched(1, 2, 0, 5);
+        bench.settle();
+        assert_eq!(bench.stop_reason(), stops.then(reason).as_ref());
+        assert_eq!(bench.offsets(1).len(), 5);
+    }
 }
 
 #[test]
@@ -416,6 +456,22 @@ fn trap_11_what_was_buffered_and_not_started_is_not_committed_on_revoke() {
     assert_eq!(running, 0);
     assert!((1..100).contains(&called));
     assert_eq!(proposal.unwrap().offset, called);
+}
+
+#[test]
+fn what_comes_back_to_a_stopped_partition_is_forgotten() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 100);
+    // The run is with the worker, which finds the partition withdrawn.
+    bench.step(0);
+    let origin = Origin { lane: 0, index: 0, token: TOKEN_STRIDE };
+    bench.inbox.push(LaneInput::Undelivered { origins: vec![origin], reason: "no".into() });
+    bench.step(0);
+    bench.settle();
+    let partition = bench.lane.partitions[0].as_mut().unwrap();
+    assert_eq!((partition.slots.busy(), partition.slots.clear()), (0, 0));
+    assert!(bench.offsets(0).is_empty());
 }
 
 #[test]
@@ -598,7 +654,10 @@ fn a_partition_with_much_queued_is_paused_and_resumed() {
     }
     bench.settle();
     let paused = |bench: &Bench, state| {
-        bench.told.iter().any(|told| matches!(told, ControlInput::Pause(_, now) if *now == state))
+        bench
+            .told
+            .iter()
+            .any(|told| matches!(told, ControlInput::Pause(_, TOKEN_STRIDE, now) if *now == state))
     };
     assert!(paused(&bench, true) && !paused(&bench, false));
     bench.lane.config.in_flight = 10;
@@ -623,6 +682,41 @@ fn without_room_for_what_was_emitted_no_event_is_started() {
         bench.acknowledge();
         assert_eq!(bench.proposals()[&0].0, 10);
     }
+}
+
+#[test]
+fn a_parked_event_waits_for_what_found_no_room_at_first() {
+    let mut bench = Bench::new(1, Order::Partition);
+    let outlet = bench.outlets[1].clone();
+    outlet.0.lock().unwrap().room = 0;
+    parked_and_emitting(&mut bench);
+    outlet.0.lock().unwrap().room = usize::MAX;
+    bench.pass_time(Duration::from_secs(1));
+    assert_eq!((bench.offsets(0), bench.proposals().len()), (vec![0], 0));
+    bench.acknowledge();
+    assert_eq!(bench.proposals()[&0], (1, none()));
+}
+
+#[test]
+fn a_parked_event_is_not_done_without_what_it_emitted() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.outlets[1].0.lock().unwrap().unknown = vec!["out".into()];
+    parked_and_emitting(&mut bench);
+    bench.posts[0].inbox.push(WorkerInput::Topic("out".into(), Err("no such topic".into())));
+    bench.pass_time(Duration::from_secs(1));
+    assert_eq!(bench.stop_reason(), Some(&StopReason::Emit("no such topic".into())));
+    assert!(bench.proposals().is_empty());
+}
+
+/// A worker with one event that emits and takes its time.
+fn parked_and_emitting(bench: &mut Bench) {
+    {
+        let mut script = bench.script.lock().unwrap();
+        (script.emit, script.takes) = (true, 50);
+    }
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 1);
+    bench.settle();
 }
 
 #[test]

@@ -43,8 +43,7 @@ impl Lane {
             && partition.source.bytes() <= self.share / 2
             && partition.takes_data()
         {
-            partition.fetch_paused = false;
-            self.control.push(ControlInput::Pause(partition.holding.partition.clone(), false));
+            self.control.push(partition.pause(false));
         }
         partition.show();
         worked
