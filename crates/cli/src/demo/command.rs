@@ -2,7 +2,8 @@
 //!
 //! 1. a broker (ours, in a process of its own, or the one of `--brokers`), a topic and a group that are new;
 //! 2. the members join; the generator sends the replay;
-//! 3. half-way the generator waits until a new member has joined and an old one begins to leave: the planned hand-over;
+//! 3. half-way the generator waits until members work, a new one has joined, and the one with the most partitions begins
+//!    to leave: the planned hand-over;
 //! 4. it ends when every partition's committed offset is the end offset read after the last acknowledgement;
 //! 5. the members leave; the proof is computed from the journals; nothing but the result is left (or all, with `--keep`).
 
@@ -262,7 +263,8 @@ impl Run<'_> {
             if done != last_done {
                 (last_done, last_change) = (done, Instant::now());
             }
-            if !handed_over && progress.is_waiting() {
+            // Only once members hold partitions and work is there something to hand over.
+            if !handed_over && progress.is_waiting() && done >= self.arguments.events / 4 {
                 handed_over = true;
                 members.hand_over(progress).await?;
                 last_change = Instant::now();

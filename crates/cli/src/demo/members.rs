@@ -91,10 +91,13 @@ impl Members {
         Ok(())
     }
 
-    /// The planned hand-over: a member joins, and one that was there leaves in good order, while events flow again.
+    /// The planned hand-over: a member joins, and the one with the most partitions leaves in good order, while events
+    /// flow again.
     pub(crate) async fn hand_over(&mut self, progress: &Progress) -> Result<(), Failure> {
+        let held = |member: &Member| member.handle.snapshot().partitions.len();
+        let most = (0..self.running.len()).max_by_key(|index| held(&self.running[*index]));
+        let leaving = self.running.remove(most.unwrap_or(0));
         self.start().await?;
-        let leaving = self.running.remove(0);
         progress.release();
         self.stop(leaving).await
     }
