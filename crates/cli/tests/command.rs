@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_types, reason = "a test speaks HTTP by hand")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -164,4 +164,22 @@ fn ctrl_c_drains_the_demo() {
     stderr.read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("draining"), "{said}");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_what_hangs() {
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let mut demo = onrush(&["demo", "--brokers", &address]);
+    let mut demo =
+        demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut stderr = BufReader::new(demo.stderr.take().expect("piped"));
+    let _connection = silent.accept().expect("the demo connects");
+    signal(&demo, "-INT");
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("text");
+    assert!(line.contains("once more ends at once"), "{line}");
+    signal(&demo, "-INT");
+    assert_eq!(demo.wait().expect("it ends").code(), Some(130));
 }
