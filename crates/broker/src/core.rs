@@ -1,7 +1,7 @@
 //! The broker without sockets: a request in, an answer out.
 //!
 //! [`Core::handle`] takes one frame of one connection and returns the segments of the answer, or
-//! says that the fetch is parked; a driver waits for the wake-up or the deadline and then calls
+//! says that the request is parked; a driver waits for the wake-up or the deadline and then calls
 //! [`Core::resume`]. Everything that the core touches outside itself is the disk and chance, and
 //! time is an argument, so it runs the same in the simulation.
 
@@ -18,7 +18,7 @@ use crate::groups::{Group, Groups};
 use crate::log::LogLimits;
 use crate::members::{Members, Stored};
 use crate::offsets::Offsets;
-use crate::parked::{ConnectionId, Parked};
+use crate::parked::{ConnectionId, Parked, Waiting};
 use crate::requests::api_versions;
 use crate::topics::Topics;
 use crate::{BrokerConfig, BrokerError};
@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
     Reply(Vec<Bytes>),
     /// The client wants no answer.
     Silent,
-    /// Call [`Core::resume`] when woken or at the deadline.
+    /// Call [`Core::resume`] when it is ready or at the deadline.
     Parked(Instant),
 }
 
@@ -167,17 +167,21 @@ impl Core {
         }
     }
 
-    /// Answers a parked fetch with what there is. `None` if none of this connection is parked.
+    /// Goes on with the parked request of a connection, which is ready or whose time is over. `None`
+    /// if there is none.
     pub(crate) fn resume(
         &mut self,
         connection: ConnectionId,
-    ) -> Option<Result<Vec<Bytes>, WireError>> {
-        let parked = self.parked.take(connection)?;
-        let found = self.read_all(&parked.request, parked.version);
-        Some(found.response.encode(parked.correlation_id, parked.version))
+    ) -> Option<Result<Outcome, WireError>> {
+        Some(match self.parked.take(connection)? {
+            Waiting::Fetch(parked) => {
+                let found = self.read_all(&parked.request, parked.version);
+                found.response.encode(parked.correlation_id, parked.version).map(Outcome::Reply)
+            }
+        })
     }
 
-    /// The connections whose parked fetch has become answerable.
+    /// The connections whose parked request has become ready.
     pub(crate) fn take_woken(&mut self) -> Vec<ConnectionId> {
         self.parked.take_woken()
     }

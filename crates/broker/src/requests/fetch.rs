@@ -17,7 +17,7 @@ use onrush_wire::{ErrorCode, WireError};
 use crate::config::{MAX_FETCH_BYTES, MAX_FETCH_WAIT};
 use crate::core::{Core, Envelope, Outcome, tolerant};
 use crate::log::{Log, Oversized, Slice};
-use crate::parked::{ConnectionId, ParkedFetch};
+use crate::parked::{ConnectionId, ParkedFetch, Waiting};
 use crate::topics::{Place, Topic, TopicRef};
 
 /// What a fetch found.
@@ -54,7 +54,7 @@ impl Core {
         let missing = wanted - found.bytes;
         let places = found.places;
         let fetch = ParkedFetch { correlation_id, version, request, places, missing };
-        self.parked.park(connection, fetch);
+        self.parked.park(connection, Waiting::Fetch(fetch));
         Ok(Outcome::Parked(deadline))
     }
 

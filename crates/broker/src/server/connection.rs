@@ -66,30 +66,29 @@ pub(super) async fn serve(
         };
         let Some(frame) = frame else { return Ok(()) };
         let now = shared.now();
-        match shared.with_core(|core| core.handle(now, id, frame))? {
-            Outcome::Reply(segments) => write_all(&mut writer, segments).await?,
-            Outcome::Silent => {}
-            Outcome::Parked(deadline) => {
-                let filled = async {
-                    while !shared.with_core(|core| core.parked.is_filled(id)) {
-                        wake.notified().await;
-                    }
-                };
-                if !wait(&mut reader, filled, deadline, &mut stopped).await {
-                    return Ok(());
+        let mut outcome = shared.with_core(|core| core.handle(now, id, frame))?;
+        while let Outcome::Parked(deadline) = outcome {
+            let ready = async {
+                while !shared.with_core(|core| core.parked.is_ready(id)) {
+                    wake.notified().await;
                 }
-                if let Some(segments) = shared.with_core(|core| core.resume(id)) {
-                    write_all(&mut writer, segments?).await?;
-                }
+            };
+            if !wait(&mut reader, ready, deadline, &mut stopped).await {
+                return Ok(());
             }
+            let Some(resumed) = shared.with_core(|core| core.resume(id)) else { break };
+            outcome = resumed?;
+        }
+        if let Outcome::Reply(segments) = outcome {
+            write_all(&mut writer, segments).await?;
         }
     }
 }
 
-/// Waits until `filled` or the deadline; false if the peer went away or the broker stops.
+/// Waits until `ready` or the deadline; false if the peer went away or the broker stops.
 async fn wait(
     reader: &mut Reader,
-    filled: impl Future<Output = ()>,
+    ready: impl Future<Output = ()>,
     deadline: Instant,
     stopped: &mut watch::Receiver<bool>,
 ) -> bool {
@@ -103,7 +102,7 @@ async fn wait(
     tokio::select! {
         biased;
         _ = stopped.changed() => false,
-        () = filled => true,
+        () = ready => true,
         () = peer_is_gone => false,
         () = tokio::time::sleep_until(deadline) => true,
     }
