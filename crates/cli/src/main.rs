@@ -4,12 +4,17 @@
 
 mod bench;
 mod broker;
+mod cluster;
+mod consume;
 mod demo;
 mod embedded;
 mod failure;
+mod group;
 mod http;
 mod interrupt;
 mod metrics;
+mod produce;
+mod topic;
 mod usage;
 
 use std::io::IsTerminal;
@@ -34,6 +39,10 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Broker(broker::Arguments),
+    Topic(topic::Arguments),
+    Produce(produce::Arguments),
+    Consume(consume::Arguments),
+    Group(group::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -53,6 +62,10 @@ fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Broker(arguments) => broker::run(arguments),
+        Command::Topic(arguments) => topic::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Group(arguments) => group::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
     }
 }
