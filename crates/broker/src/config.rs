@@ -35,6 +35,9 @@ pub const MAX_FETCH_BYTES: usize = 64 * 1024 * 1024;
 /// Longest time that a Fetch waits for bytes, whatever is asked for.
 pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(300);
 
+/// Most members of one group, whatever is configured.
+pub const MAX_GROUP_SIZE: usize = 1_000;
+
 /// Most connections at once.
 pub const MAX_CONNECTIONS: usize = 4_096;
 
@@ -63,6 +66,18 @@ pub struct BrokerConfig {
     pub session_timeout: Duration,
     /// How often group members are told to report.
     pub heartbeat_interval: Duration,
+    /// Shortest session time-out that a member of a classic group may ask for:
+    /// `group.min.session.timeout.ms`.
+    pub group_min_session_timeout: Duration,
+    /// Longest session time-out that a member of a classic group may ask for:
+    /// `group.max.session.timeout.ms`.
+    pub group_max_session_timeout: Duration,
+    /// How long an empty classic group waits for more members: `group.initial.rebalance.delay.ms`.
+    pub group_initial_rebalance_delay: Duration,
+    /// Most members of a group: `group.max.size`.
+    pub group_max_size: usize,
+    /// Longest metadata of a committed offset: `offset.metadata.max.bytes`.
+    pub offset_metadata_max_bytes: usize,
     /// Longest frame that is read from a client.
     pub max_request: usize,
 }
@@ -80,6 +95,11 @@ impl Default for BrokerConfig {
             auto_create: false,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(5),
+            group_min_session_timeout: Duration::from_secs(6),
+            group_max_session_timeout: Duration::from_secs(30 * 60),
+            group_initial_rebalance_delay: Duration::from_secs(3),
+            group_max_size: MAX_GROUP_SIZE,
+            offset_metadata_max_bytes: 4_096,
             max_request: onrush_wire::limits::MAX_REQUEST,
         }
     }

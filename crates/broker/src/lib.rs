@@ -35,7 +35,7 @@ mod topics;
 
 pub use config::{
     BrokerConfig, Fsync, MAX_BATCH, MAX_CONNECTIONS, MAX_FETCH_BYTES, MAX_FETCH_WAIT,
-    MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_SEGMENT_BYTES,
+    MAX_GROUP_SIZE, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_SEGMENT_BYTES,
 };
 pub use error::BrokerError;
 pub use server::Broker;
