@@ -55,6 +55,8 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum CodecArgument {
     None,
+    Gzip,
+    Snappy,
     Lz4,
     Zstd,
 }
@@ -63,6 +65,8 @@ impl CodecArgument {
     fn compression(self) -> Compression {
         match self {
             Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip { level: 6 },
+            Self::Snappy => Compression::Snappy,
             Self::Lz4 => Compression::Lz4,
             Self::Zstd => Compression::Zstd { level: 1 },
         }

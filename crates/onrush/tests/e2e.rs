@@ -360,7 +360,7 @@ fn nulls_and_headers_come_as_they_were_sent() {
 
 #[test]
 fn compressed_batches_come_back() {
-    for compression in [Compression::Lz4, Compression::Zstd { level: 1 }] {
+    for compression in Compression::ALL {
         let target = Target::new("codec", 2);
         let mut producer = Producer::builder(&target.address)
             .compression(compression)

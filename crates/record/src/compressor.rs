@@ -2,18 +2,27 @@
 
 use std::io::Cursor;
 
+use flate2::Compress;
+use snap::raw::Encoder;
 use zstd::bulk;
 use zstd::zstd_safe::compress_bound;
 
 use crate::codec::{Codec, Compression};
 use crate::error::RecordError;
-use crate::lz4_frame;
+use crate::{gzip_member, lz4_frame, snappy_stream};
 
 /// Compresses batches, one after the other.
 #[derive(Default)]
 pub struct Compressor {
+    gzip: Option<Gzip>,
+    snappy: Option<Encoder>,
     zstd: Option<Zstd>,
     scratch: Vec<u8>,
+}
+
+struct Gzip {
+    context: Compress,
+    level: u32,
 }
 
 struct Zstd {
@@ -52,11 +61,25 @@ impl Compressor {
                 out.extend_from_slice(bytes);
                 Some(())
             }
+            Compression::Gzip { level } => self.gzip(level, bytes, out),
+            Compression::Snappy => {
+                let encoder = self.snappy.get_or_insert_with(Encoder::new);
+                snappy_stream::compress(encoder, bytes, out)
+            }
             Compression::Lz4 => lz4_frame::compress(bytes, out),
             Compression::Zstd { level } => self.zstd(level, bytes, out),
         };
         let codec: Codec = compression.codec();
         done.ok_or(RecordError::Compress { codec, bytes: bytes.len() })
+    }
+
+    fn gzip(&mut self, level: i32, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        let level = level.clamp(1, 9) as u32;
+        if self.gzip.as_ref().is_none_or(|gzip| gzip.level != level) {
+            let context = Compress::new(flate2::Compression::new(level), false);
+            self.gzip = Some(Gzip { context, level });
+        }
+        gzip_member::compress(&mut self.gzip.as_mut()?.context, bytes, out)
     }
 
     fn zstd(&mut self, level: i32, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {

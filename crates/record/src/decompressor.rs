@@ -1,13 +1,14 @@
 //! From a batch to its records' bytes, with contexts and buffers that are used again.
 
+use flate2::Decompress;
 use zstd::zstd_safe::{DCtx, get_frame_content_size, zstd_sys::ZSTD_ErrorCode};
 
 use crate::batch::RawBatch;
 use crate::codec::Codec;
 use crate::error::{CompressionFault, RecordError};
 use crate::header::HEADER_LEN;
-use crate::lz4_frame;
 use crate::output::{Fault, Output, grow};
+use crate::{gzip_member, lz4_frame, snappy_stream};
 
 const TOO_SMALL: usize = (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
 
@@ -37,6 +38,7 @@ impl Payload {
 /// Decompresses batches, one after the other.
 pub struct Decompressor {
     limit: usize,
+    gzip: Option<Decompress>,
     zstd: Option<DCtx<'static>>,
 }
 
@@ -44,7 +46,7 @@ impl Decompressor {
     /// A decompressor that refuses batches whose records become more than `max_decompressed` bytes.
     /// Records that are not compressed take no buffer, and so know no limit here.
     pub fn new(max_decompressed: usize) -> Decompressor {
-        Decompressor { limit: max_decompressed, zstd: None }
+        Decompressor { limit: max_decompressed, gzip: None, zstd: None }
     }
 
     /// Finds the records of `raw`. Compressed ones replace what is in `out`, which is meant to be
@@ -58,28 +60,23 @@ impl Decompressor {
         let codec = raw.header.attributes.compression();
         let body = raw.body();
         // Compaction keeps the header of a batch that has lost all its records.
-        if codec == Codec::None || (raw.header.record_count == 0 && body.is_empty()) {
+        if raw.header.record_count == 0 && body.is_empty() {
             return Ok(Payload::InPlace);
         }
         let decompressed = match codec {
-            Codec::Lz4 => self.lz4(body, out),
-            Codec::Zstd => self.zstd(body, out).map_err(|fault| (fault, 0)),
-            Codec::None | Codec::Gzip | Codec::Snappy => {
-                let (position, base_offset) = (raw.position, raw.header.base_offset);
-                return Err(RecordError::UnsupportedCodec { position, base_offset, codec });
+            Codec::None => return Ok(Payload::InPlace),
+            Codec::Gzip => {
+                let context = self.gzip.get_or_insert_with(|| Decompress::new(false));
+                fill(out, self.limit, |out| gzip_member::decompress(context, body, out))
             }
+            Codec::Snappy => fill(out, self.limit, |out| snappy_stream::decompress(body, out)),
+            Codec::Lz4 => fill(out, self.limit, |out| lz4_frame::decompress(body, out)),
+            Codec::Zstd => self.zstd(body, out).map_err(|fault| (fault, 0)),
         };
         match decompressed {
             Ok(()) => Ok(Payload::Decompressed),
             Err((fault, position)) => Err(self.error(raw, codec, fault, position)),
         }
-    }
-
-    fn lz4(&self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), (Fault, usize)> {
-        let mut output = Output::new(out, self.limit);
-        lz4_frame::decompress(frames, &mut output)?;
-        output.finish();
-        Ok(())
     }
 
     /// Frames may leave their size out (the Java client's do). One call without a window buffer
@@ -121,4 +118,16 @@ impl Decompressor {
             }
         }
     }
+}
+
+/// Replaces what is in `out`.
+fn fill(
+    out: &mut Vec<u8>,
+    limit: usize,
+    decompress: impl FnOnce(&mut Output<'_>) -> Result<(), (Fault, usize)>,
+) -> Result<(), (Fault, usize)> {
+    let mut output = Output::new(out, limit);
+    decompress(&mut output)?;
+    output.finish();
+    Ok(())
 }

@@ -86,16 +86,6 @@ pub enum RecordError {
         /// CRC of the bytes.
         computed: u32,
     },
-    /// A compression that Kafka has and this crate does not read.
-    #[error("batch at byte {position} (base offset {base_offset}): {codec} is not supported")]
-    UnsupportedCodec {
-        /// Where the batch starts.
-        position: usize,
-        /// First offset of the batch.
-        base_offset: i64,
-        /// The compression.
-        codec: Codec,
-    },
     /// Decompressed, the records would be larger than the limit.
     #[error(
         "batch at byte {position} (base offset {base_offset}): more than {limit} bytes when \

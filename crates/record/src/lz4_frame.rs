@@ -12,6 +12,7 @@
 use lz4::block::{CompressionMode, compress_bound, compress_to_buffer, decompress_to_buffer};
 
 use crate::error::CompressionFault;
+use crate::input::Input;
 use crate::lz4_block::decompress_linked;
 use crate::output::{Fault, Output};
 use crate::xxh32::short_hash;
@@ -66,13 +67,13 @@ pub(crate) fn compress(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
 
 /// Appends the content of all frames in `bytes`. A fault comes with its place in `bytes`.
 pub(crate) fn decompress(bytes: &[u8], out: &mut Output<'_>) -> Result<(), (Fault, usize)> {
-    let mut input = Input { bytes, position: 0 };
+    let mut input = Input::new(bytes);
     loop {
         let frame = Frame::parse(&mut input).and_then(|frame| frame.content(&mut input, out));
         if let Err(fault) = frame {
             return Err((fault, input.position));
         }
-        if input.position == bytes.len() {
+        if input.is_empty() {
             return Ok(());
         }
     }
@@ -91,7 +92,7 @@ struct Frame {
 impl Frame {
     fn parse(input: &mut Input<'_>) -> Result<Frame, Fault> {
         let start = input.position;
-        if input.u32()? != MAGIC {
+        if input.u32_le()? != MAGIC {
             input.position = start;
             return Err(Fault::Data(CompressionFault::Magic));
         }
@@ -119,7 +120,7 @@ impl Frame {
     fn content(&self, input: &mut Input<'_>, out: &mut Output<'_>) -> Result<(), Fault> {
         let start = out.written();
         loop {
-            let length = input.u32()?;
+            let length = input.u32_le()?;
             if length == 0 {
                 break;
             }
@@ -136,9 +137,9 @@ impl Frame {
             } else {
                 decompress_linked(block, self.block_max, start, out)?;
             }
-            input.skip_checksum(self.flags & BLOCK_CHECKSUM)?;
+            skip_checksum(input, self.flags & BLOCK_CHECKSUM)?;
         }
-        input.skip_checksum(self.flags & CONTENT_CHECKSUM)?;
+        skip_checksum(input, self.flags & CONTENT_CHECKSUM)?;
         match self.content_size {
             Some(size) if size != (out.written() - start) as u64 => {
                 Err(Fault::Data(CompressionFault::ContentSize))
@@ -146,6 +147,13 @@ impl Frame {
             _ => Ok(()),
         }
     }
+}
+
+fn skip_checksum(input: &mut Input<'_>, flag: u8) -> Result<(), Fault> {
+    if flag != 0 {
+        input.take(CHECKSUM_LEN)?;
+    }
+    Ok(())
 }
 
 /// liblz4 does not tell a block that needs more room from a corrupt one, so a failure is tried
@@ -168,38 +176,4 @@ fn decompress_independent(
         }
     }
     Err(if most < block_max { Fault::TooLarge } else { Fault::Data(CompressionFault::Block) })
-}
-
-struct Input<'a> {
-    bytes: &'a [u8],
-    position: usize,
-}
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
-        let taken = self
-            .bytes
-            .get(self.position..)
-            .and_then(|rest| rest.get(..length))
-            .ok_or(Fault::Data(CompressionFault::Truncated))?;
-        self.position += length;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn u32(&mut self) -> Result<u32, Fault> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn skip_checksum(&mut self, flag: u8) -> Result<(), Fault> {
-        if flag != 0 {
-            self.take(CHECKSUM_LEN)?;
-        }
-        Ok(())
-    }
 }

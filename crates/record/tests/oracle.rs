@@ -122,6 +122,8 @@ fn event() -> impl Strategy<Value = Event> {
 fn compression() -> impl Strategy<Value = (Compression, TheirCompression)> {
     prop_oneof![
         Just((Compression::None, TheirCompression::None)),
+        (0..10).prop_map(|level| (Compression::Gzip { level }, TheirCompression::Gzip)),
+        Just((Compression::Snappy, TheirCompression::Snappy)),
         Just((Compression::Lz4, TheirCompression::Lz4)),
         (-5..10).prop_map(|level| (Compression::Zstd { level }, TheirCompression::Zstd)),
     ]

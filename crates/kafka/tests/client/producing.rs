@@ -47,6 +47,16 @@ async fn zstd_comes_back_equal() {
 }
 
 #[tokio::test]
+async fn gzip_comes_back_equal() {
+    round_trip(Compression::Gzip { level: 6 }, 20_000).await;
+}
+
+#[tokio::test]
+async fn snappy_comes_back_equal() {
+    round_trip(Compression::Snappy, 20_000).await;
+}
+
+#[tokio::test]
 async fn records_without_a_key_spread_over_the_partitions() {
     let target = Target::start().await;
     let client = target.client().await;
