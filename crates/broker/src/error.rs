@@ -2,6 +2,8 @@
 
 use std::io;
 
+use onrush_runtime::Fault;
+
 /// What keeps a broker from running. Each names where and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +71,19 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// Under which code a person finds it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Config { .. } => Fault::BrokerSetting,
+            Self::Listen { .. } => Fault::Listen,
+            Self::Locked { .. } => Fault::DataInUse,
+            Self::Storage { .. } => Fault::DataDirectory,
+            Self::Format { .. } => Fault::NewerFormat,
+            Self::Damaged { .. } => Fault::Damaged,
+        }
+    }
+
     /// Names what was done to which path; for `map_err`.
     pub(crate) fn storage(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -28,7 +28,7 @@ use onrush_kafka::{
     At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining, Member,
     Producer, Remedy, TopicPartition,
 };
-use onrush_runtime::{Clock, Executor, Instant};
+use onrush_runtime::{Clock, Executor, Fault, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 
@@ -194,7 +194,7 @@ impl Control {
         let late: Vec<_> =
             self.held.iter().filter(|(_, held)| due(held)).map(|(name, _)| name.clone()).collect();
         for partition in late {
-            tracing::warn!(%partition, "a handler or its hook does not return: the partition goes to its next owner all the same");
+            tracing::warn!(%partition, code = %Fault::DrainDeadline, "a handler or its hook does not return: the partition goes to its next owner all the same");
             if let Some(held) = self.held.get(&partition) {
                 self.crew.lanes[held.lane].push(LaneInput::Lost(partition.clone()));
             }
@@ -232,6 +232,7 @@ impl Control {
             if timeout_at(give_up, crew.inbox.wake().notified()).await.is_err() {
                 tracing::warn!(
                     threads = running,
+                    code = %Fault::DrainDeadline,
                     "handlers do not return: their threads are left behind"
                 );
                 crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
@@ -343,7 +344,7 @@ impl Control {
                 return self.fail("fetching the committed offsets", error);
             }
             Err(error) => {
-                tracing::warn!(%error, "the committed offsets are asked for again");
+                tracing::warn!(code = %error.fault(), %error, "the committed offsets are asked for again");
                 return self.look_up_starts(current);
             }
         };
@@ -510,7 +511,7 @@ impl Control {
             return;
         };
         if running > 0 {
-            tracing::warn!(%partition, running, "the drain deadline passed: events still run here, and will run again elsewhere");
+            tracing::warn!(%partition, running, code = %Fault::DrainDeadline, "the drain deadline passed: events still run here, and will run again elsewhere");
         }
         if let Some((_, gathered)) = &mut self.gathering {
             gathered.retain(|proposal| proposal.partition != *partition);
@@ -576,7 +577,7 @@ impl Control {
         let codes: BTreeMap<_, _> = match result {
             Ok(codes) => codes.into_iter().collect(),
             Err(error) => {
-                tracing::warn!(%error, "a commit failed; what it held is committed again later, or repeated");
+                tracing::warn!(code = %Fault::CommitFailed, %error, "a commit failed; what it held is committed again later, or repeated");
                 BTreeMap::new()
             }
         };
@@ -585,7 +586,7 @@ impl Control {
             let verdict = verdict(code);
             if verdict != Verdict::Accepted {
                 let (partition, offset) = (&proposal.partition, proposal.offset);
-                tracing::warn!(%partition, offset, ?code, "a commit was refused");
+                tracing::warn!(%partition, offset, code = %Fault::CommitFailed, answer = ?code, "a commit was refused");
             }
             let held =
                 self.held.get_mut(&proposal.partition).filter(|held| held.ledger == proposal.token);

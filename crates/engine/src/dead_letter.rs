@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_record::Header;
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 
 use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
@@ -36,6 +36,8 @@ pub const ORIGIN_PARTITION: &str = "onrush.origin.partition";
 pub const ORIGIN_OFFSET: &str = "onrush.origin.offset";
 /// Header: its timestamp.
 pub const ORIGIN_TIMESTAMP: &str = "onrush.origin.timestamp";
+/// Header: the code under which a person finds what to do.
+pub const CODE: &str = "onrush.error.code";
 /// Header: what the handler said.
 pub const ERROR: &str = "onrush.error";
 /// Header: how often it was tried.
@@ -135,11 +137,13 @@ impl Failure {
         let numbers = [i64::from(assignment.partition), self.offset, record.timestamp]
             .map(|number| number.to_string());
         let error = truncated(&self.error);
+        let code = Fault::HandlerFailed.to_string();
         let added = [
             (ORIGIN_TOPIC, assignment.topic.as_bytes()),
             (ORIGIN_PARTITION, numbers[0].as_bytes()),
             (ORIGIN_OFFSET, numbers[1].as_bytes()),
             (ORIGIN_TIMESTAMP, numbers[2].as_bytes()),
+            (CODE, code.as_bytes()),
             (ERROR, error.as_bytes()),
             (ATTEMPTS, b"1"),
         ];

@@ -4,6 +4,7 @@ use std::fmt;
 
 use onrush_kafka::{ClientError, TopicPartition};
 use onrush_record::RecordError;
+use onrush_runtime::Fault;
 
 use crate::ledger::LedgerError;
 
@@ -36,6 +37,19 @@ pub enum EngineError {
         /// Which one.
         thread: String,
     },
+}
+
+impl EngineError {
+    /// Under which code a person finds it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Config(_) => Fault::ConsumerSetting,
+            Self::Thread { .. } => Fault::Thread,
+            Self::Client { source, .. } => source.fault(),
+            Self::Panicked { .. } => Fault::Bug,
+        }
+    }
 }
 
 /// A partition that is not processed any more, while the others go on.
@@ -84,4 +98,18 @@ pub enum StopReason {
     /// The partition cannot be read.
     #[error("it cannot be read: {0}")]
     Fetch(ClientError),
+}
+
+impl StopReason {
+    /// Under which code a person finds it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Batch(_) => Fault::CorruptBatch,
+            Self::Ledger(_) => Fault::Bug,
+            Self::Emit(_) => Fault::EmitRefused,
+            Self::DeadLetter { .. } => Fault::DeadLetterRefused,
+            Self::Fetch(error) => error.fault(),
+        }
+    }
 }

@@ -168,7 +168,7 @@ fn stop(partition: &mut Partition, reason: StopReason, control: &Inbox<ControlIn
         return;
     }
     let offset = partition.ledger.base();
-    tracing::error!(partition = %partition.holding.partition, offset, %reason, "partition is stopped");
+    tracing::error!(partition = %partition.holding.partition, offset, code = %reason.fault(), %reason, "partition is stopped");
     control.push(stopped(&partition.holding, offset, reason.clone()));
     partition.stopped = Some(reason);
     partition.holding.withdraw();

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use onrush_runtime::{Clock, Instant, Step, Work};
+use onrush_runtime::{Clock, Fault, Instant, Step, Work};
 
 use crate::assignment::Assignment;
 use crate::completed::OffsetRun;
@@ -366,6 +366,6 @@ impl Current {
 pub(crate) fn hook(assignment: &Assignment, call: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         let Assignment { topic, partition, .. } = assignment;
-        tracing::error!(%topic, partition, panic = panic_text(&*panic), "a hook of the handler panicked");
+        tracing::error!(%topic, partition, code = %Fault::HandlerFailed, panic = panic_text(&*panic), "a hook of the handler panicked");
     }
 }

@@ -274,7 +274,7 @@ impl Shared {
                 FetchEvent::OutOfRange { partition: partition.clone(), token, log_start, end }
             }
             Err(error @ ClientError::GaveUp { .. }) => {
-                tracing::warn!(%partition, %error, "cannot look up the ends of a log; it is tried again");
+                tracing::warn!(%partition, code = %error.fault(), %error, "cannot look up the ends of a log; it is tried again");
                 lock(&self.state).slots.put(&partition, token, Status::Stale);
                 self.unplaced.notify_one();
                 return;
@@ -313,7 +313,9 @@ async fn route(shared: Arc<Shared>) {
         }
         match shared.client.refresh(&unplaced.stale).await {
             Ok(()) => lock(&shared.state).slots.refreshed(),
-            Err(error) => tracing::warn!(%error, "cannot refresh the metadata for fetching"),
+            Err(error) => {
+                tracing::warn!(code = %error.fault(), %error, "cannot refresh the metadata for fetching")
+            }
         }
         let known = unplaced.stale.iter().all(|topic| shared.client.topic(topic).is_some());
         if known {

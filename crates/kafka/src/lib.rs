@@ -21,6 +21,7 @@ pub mod config;
 mod connection;
 mod credit;
 mod error;
+mod fault;
 pub mod fetch;
 pub mod group;
 mod link;
@@ -30,12 +31,17 @@ mod partition;
 pub mod produce;
 mod string;
 
-pub use admin::{At, ListedOffset};
+pub use admin::{
+    At, ConfigChange, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, Effect,
+    GroupDescription, GroupKind, GroupListing, GroupMember, ListedOffset, NewTopic, Outcomes,
+    PartitionDescription, TopicDescription,
+};
 pub use client::Client;
 pub use cluster::{MAX_TOPICS, PartitionMetadata, TopicMetadata};
 pub use config::ClientConfig;
 pub use credit::Lease;
 pub use error::{ClientError, Remedy, remedy_of};
+pub use fault::fault_of;
 pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};
 pub use group::{GroupConfig, GroupEvent, Joining, Member};
 pub use offsets::{Commit, Committed};

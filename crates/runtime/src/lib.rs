@@ -17,6 +17,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod fault;
 pub mod net;
 pub mod random;
 pub mod spawn;
@@ -25,6 +26,7 @@ pub mod wake;
 
 pub use clock::Clock;
 pub use disk::{Disk, File};
+pub use fault::Fault;
 pub use net::{Listener, Net, Stream};
 pub use random::Random;
 pub use spawn::{Executor, Spawn, Step, Task, Work, WorkHandle};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use onrush_kafka::TopicPartition;
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 
 use super::{Lane, Runner, dead_letter_topic, stop};
 use crate::assignment::{Holding, Origin};
@@ -132,7 +132,7 @@ impl Lane {
         let next = partition.ledger.taken();
         partition.cells.end.store(end, Ordering::Relaxed);
         if next < log_start {
-            tracing::error!(partition = %name, from = next, to = log_start, "events expired before they were read");
+            tracing::error!(partition = %name, from = next, to = log_start, code = %Fault::Expired, "events expired before they were read");
             self.cells.gaps.add((log_start - next) as u64);
             if !partition.ledger.has_room(log_start - 1) {
                 // What is open below is lost to nobody: it runs, and its outcome has no meaning to
@@ -144,7 +144,7 @@ impl Lane {
                 return;
             }
         } else if next > end {
-            tracing::error!(partition = %name, next, end, "the log ends below what was read from it: it was cut");
+            tracing::error!(partition = %name, next, end, code = %Fault::LogCut, "the log ends below what was read from it: it was cut");
             self.control.push(partition.restart(end));
             announce(&mut self.runner, &partition.holding);
         }

@@ -508,6 +508,7 @@ fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_f
     assert_eq!(header("onrush.origin.partition"), "7");
     assert_eq!(header("onrush.origin.offset"), "42");
     assert_eq!(header("onrush.origin.timestamp"), "1000");
+    assert_eq!(header("onrush.error.code"), "ONR0051");
     assert_eq!(header("onrush.error"), "panicked: asked to");
     bench.acknowledge();
     assert_eq!((bench.proposals()[&7].0, bench.snapshot().total.dead_lettered), (45, 1));

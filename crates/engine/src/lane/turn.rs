@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use onrush_record::RecordError;
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 
 use super::{Lane, Runner, dead_letter_topic, earlier, stop};
 use crate::admission::{Admitted, admit};
@@ -406,7 +406,7 @@ impl Lane {
         if partition.refetched == Some(offset) {
             return stop(partition, StopReason::Batch(error), &self.control);
         }
-        tracing::warn!(partition = %name, offset, %error, "a bad batch is fetched once more");
+        tracing::warn!(partition = %name, offset, code = %Fault::CorruptBatch, %error, "a bad batch is fetched once more");
         self.cells.refetched.add(1);
         partition.refetched = Some(offset);
         self.control.push(partition.read_anew());

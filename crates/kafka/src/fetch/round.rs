@@ -64,7 +64,7 @@ pub(super) async fn run(shared: Arc<Shared>, node: i32) {
             Err(error) => {
                 deliver(&mut rounds.events);
                 rounds.connection = None;
-                tracing::warn!(node, %error, "a fetch failed and is repeated");
+                tracing::warn!(node, code = %error.fault(), %error, "a fetch failed and is repeated");
                 if error.remedy() == Remedy::Refresh {
                     // Its failure shows in the next round.
                     let _ = shared.client.refresh(&[]).await;

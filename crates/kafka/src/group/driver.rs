@@ -159,7 +159,7 @@ async fn resolve(shared: Arc<Shared>) -> Vec<(Uuid, Arc<str>)> {
     let names: Vec<Arc<str>> =
         shared.config.topics.iter().map(|name| Arc::from(name.as_str())).collect();
     if let Err(error) = shared.client.refresh(&names).await {
-        tracing::warn!(%error, "cannot look up the topics that were assigned");
+        tracing::warn!(code = %error.fault(), %error, "cannot look up the topics that were assigned");
     }
     known_topics(&shared)
 }

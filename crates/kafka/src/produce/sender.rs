@@ -100,7 +100,7 @@ impl Sender {
             let shared = Arc::clone(&self.shared);
             self.refresh = Some(self.shared.client.io().spawn(async move {
                 if let Err(error) = shared.client.refresh(&topics).await {
-                    tracing::warn!(%error, "cannot refresh the metadata for producing");
+                    tracing::warn!(code = %error.fault(), %error, "cannot refresh the metadata for producing");
                 }
                 shared.arrived.notify_one();
             }));
@@ -114,7 +114,7 @@ impl Sender {
                 self.sequencer.answered(now, request, |partition| verdicts.get(partition).cloned())
             }
             Err(error) => {
-                tracing::warn!(%error, "a produce request failed and is repeated");
+                tracing::warn!(code = %error.fault(), %error, "a produce request failed and is repeated");
                 self.sequencer.failed(now, request, &error)
             }
         };
