@@ -15,6 +15,8 @@ mod bench;
 mod cargo;
 mod demo;
 mod end_to_end;
+mod interop;
+mod served;
 mod simulation;
 mod stage;
 mod tally;
@@ -28,7 +30,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 18] = [
+const PARTS: [Part; 19] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -83,6 +85,11 @@ const PARTS: [Part; 18] = [
         name: "python",
         about: "PyPI packages for the recomputation, in an environment of their own",
         run: |stage| stage.python().map(drop),
+    },
+    Part {
+        name: "interop",
+        about: "librdkafka, unmodified, on the embedded broker and on Kafka",
+        run: interop::librdkafka,
     },
     Part {
         name: "recompute",
