@@ -30,12 +30,16 @@ mod parked;
 mod producers;
 mod recovery;
 mod requests;
+mod segment;
 mod server;
+mod settings;
+mod syncer;
 mod topics;
 
 pub use config::{
     BrokerConfig, Fsync, MAX_BATCH, MAX_CONNECTIONS, MAX_FETCH_BYTES, MAX_FETCH_WAIT,
-    MAX_GROUP_SIZE, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_SEGMENT_BYTES,
+    MAX_GROUP_SIZE, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_FSYNC_INTERVAL, MIN_SEGMENT_BYTES, Sabotage,
 };
 pub use error::BrokerError;
 pub use server::Broker;
+pub use settings::{SettingError, TimestampType};
