@@ -191,8 +191,7 @@ impl Client {
 
     /// Known brokers first, from a random one on, then the bootstrap ones.
     fn candidates(&self) -> Vec<String> {
-        let mut candidates: Vec<String> =
-            lock(&self.inner.cluster).addresses().map(str::to_owned).collect();
+        let mut candidates = self.broker_addresses();
         if let Ok(count) = u64::try_from(candidates.len()) {
             candidates.rotate_left(usize::try_from(self.inner.random.below(count)).unwrap_or(0));
         }
@@ -206,6 +205,11 @@ impl Client {
 
     pub(crate) fn address(&self, node: i32) -> Option<String> {
         lock(&self.inner.cluster).address(node).map(str::to_owned)
+    }
+
+    /// The brokers that the metadata lists (`host:port`).
+    pub(crate) fn broker_addresses(&self) -> Vec<String> {
+        lock(&self.inner.cluster).addresses().map(str::to_owned).collect()
     }
 
     /// A connection to a broker by its id.

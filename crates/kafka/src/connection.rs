@@ -163,16 +163,8 @@ impl Connection {
             .ok_or_else(|| ClientError::Unsupported { broker: self.broker().to_owned(), api })
     }
 
-    /// Sends a request that the negotiated version may shape, and waits for the response.
-    pub(crate) async fn call<R: Request>(
-        &self,
-        timeout: Duration,
-        request: impl FnOnce(i16) -> R,
-    ) -> Result<R::Response, ClientError> {
-        self.call_capped(timeout, i16::MAX, request).await
-    }
-
-    /// The same in a version of at most `cap`.
+    /// Sends a request that the negotiated version, of at most `cap`, may shape, and waits for the
+    /// response.
     pub(crate) async fn call_capped<R: Request>(
         &self,
         timeout: Duration,

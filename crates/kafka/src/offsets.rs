@@ -77,6 +77,24 @@ impl Client {
         }
     }
 
+    /// All that `group` has committed, by partition. Offsets of open transactions are not waited
+    /// for: what held before them is told.
+    ///
+    /// # Errors
+    /// The coordinator could not be asked for as long as calls are retried, or it refused.
+    pub async fn fetch_all_offsets(&self, group: &str) -> Result<Vec<Committed>, ClientError> {
+        let mut found = self
+            .coordinated(group, async |address| {
+                // Ids would have to be turned back into names.
+                let response =
+                    self.call_capped(address, LAST_NAMED, |_| fetch_all_request(group)).await?;
+                all_committed(group, &response)
+            })
+            .await?;
+        found.sort_by(|a, b| a.partition.cmp(&b.partition));
+        Ok(found)
+    }
+
     async fn ask_offsets(
         &self,
         group: &str,
@@ -87,12 +105,7 @@ impl Client {
         let response = self
             .group_call(group, &topics, |version, topics| fetch_request(group, topics, version))
             .await?;
-        let answer = |code: i16| match ErrorCode(code) {
-            ErrorCode::NONE => Ok(()),
-            code => {
-                Err(ClientError::answered(ApiKey::OFFSET_FETCH, format!("group {group}"), code))
-            }
-        };
+        let answer = |code: i16| fetch_answer(group, code);
         answer(response.error_code)?;
         let mut committed = Vec::with_capacity(partitions.len());
         for group in &response.groups {
@@ -101,19 +114,7 @@ impl Client {
                 let Some(name) = topic_name(&topics, &topic.name, topic.topic_id) else { continue };
                 for found in &topic.partitions {
                     answer(found.error_code)?;
-                    committed.push(Committed {
-                        partition: TopicPartition {
-                            topic: Arc::clone(name),
-                            partition: found.partition_index,
-                        },
-                        offset: found.committed_offset,
-                        leader_epoch: found.committed_leader_epoch,
-                        metadata: found
-                            .metadata
-                            .as_ref()
-                            .map(|m| m.as_str().to_owned())
-                            .unwrap_or_default(),
-                    });
+                    committed.push(committed_at(name, found));
                 }
             }
         }
@@ -240,6 +241,55 @@ fn first_error(codes: &[(TopicPartition, ErrorCode)]) -> Result<(), ClientError>
         }
         None => Ok(()),
     }
+}
+
+fn fetch_answer(group: &str, code: i16) -> Result<(), ClientError> {
+    match ErrorCode(code) {
+        ErrorCode::NONE => Ok(()),
+        code => Err(ClientError::answered(ApiKey::OFFSET_FETCH, format!("group {group}"), code)),
+    }
+}
+
+fn committed_at(
+    topic: &Arc<str>,
+    found: &offset_fetch::response::OffsetFetchResponsePartitions,
+) -> Committed {
+    let metadata = found.metadata.as_ref().map(|metadata| metadata.as_str().to_owned());
+    Committed {
+        partition: TopicPartition { topic: Arc::clone(topic), partition: found.partition_index },
+        offset: found.committed_offset,
+        leader_epoch: found.committed_leader_epoch,
+        metadata: metadata.unwrap_or_default(),
+    }
+}
+
+fn all_committed(
+    group: &str,
+    response: &offset_fetch::Response,
+) -> Result<Vec<Committed>, ClientError> {
+    fetch_answer(group, response.error_code)?;
+    let mut committed = Vec::new();
+    for answer in &response.groups {
+        fetch_answer(group, answer.error_code)?;
+        for topic in &answer.topics {
+            let name: Arc<str> = Arc::from(topic.name.as_str());
+            for found in &topic.partitions {
+                fetch_answer(group, found.error_code)?;
+                committed.push(committed_at(&name, found));
+            }
+        }
+    }
+    Ok(committed)
+}
+
+fn fetch_all_request(group: &str) -> offset_fetch::Request {
+    let asked = offset_fetch::request::OffsetFetchRequestGroup {
+        group_id: kafka_string(group),
+        member_epoch: -1,
+        topics: None,
+        ..offset_fetch::request::OffsetFetchRequestGroup::default()
+    };
+    offset_fetch::Request { groups: vec![asked], ..offset_fetch::Request::default() }
 }
 
 fn fetch_request(group: &str, topics: &[Topic<i32>], version: i16) -> offset_fetch::Request {
