@@ -15,7 +15,6 @@ use bytes::Bytes;
 
 use crate::config::host_and_port;
 use crate::groups::{Group, Groups};
-use crate::log::LogLimits;
 use crate::members::{Members, Stored};
 use crate::offsets::Offsets;
 use crate::parked::{ConnectionId, Parked, Waiting};
@@ -26,6 +25,9 @@ use crate::{BrokerConfig, BrokerError};
 /// The state of a broker.
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// What the broker was started with.
+    pub(crate) started: BrokerConfig,
+    /// What is in force.
     pub(crate) config: BrokerConfig,
     /// What clients are told to connect to.
     pub(crate) endpoint: (String, i32),
@@ -72,8 +74,9 @@ fn range_text(served: &Option<VersionRange>) -> String {
 impl Core {
     /// Recovers everything from the disk.
     pub(crate) fn open(config: BrokerConfig, runtime: &Runtime) -> Result<Self, BrokerError> {
-        let limits = LogLimits { segment_bytes: config.segment_bytes, fsync: config.fsync };
-        let topics = Topics::open(&runtime.disk, &runtime.random, limits, config.memory_cap)?;
+        let topics = Topics::open(&runtime.disk, &runtime.random, &config)?;
+        let started = config;
+        let config = topics.effective(&started);
         let offsets = Offsets::open(&runtime.disk, config.fsync, |place| {
             topics.log(&place.topic, place.partition).ok().map(crate::log::Log::end)
         })?;
@@ -81,6 +84,7 @@ impl Core {
         let groups =
             restored_groups(runtime.clock.now(), config.session_timeout, &offsets, &members)?;
         Ok(Self {
+            started,
             config,
             endpoint: (String::new(), 0),
             random: runtime.random.clone(),
@@ -135,7 +139,7 @@ impl Core {
     ) -> Result<Outcome, WireError> {
         let version = envelope.version;
         match envelope.api {
-            ApiKey::PRODUCE => self.produce(envelope, body),
+            ApiKey::PRODUCE => self.produce(now, connection, envelope, body),
             ApiKey::FETCH => self.fetch(now, connection, envelope, body),
             ApiKey::LIST_OFFSETS => {
                 answer(envelope, body, |request| self.list_offsets(version, request))
@@ -174,6 +178,7 @@ impl Core {
         connection: ConnectionId,
     ) -> Option<Result<Outcome, WireError>> {
         Some(match self.parked.take(connection)? {
+            Waiting::Produce(parked) => parked.answer(),
             Waiting::Fetch(parked) => {
                 let found = self.read_all(&parked.request, parked.version);
                 found.response.encode(parked.correlation_id, parked.version).map(Outcome::Reply)

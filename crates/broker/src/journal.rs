@@ -51,6 +51,10 @@ pub(crate) struct Journal {
     len: u64,
     /// Length after the last rewrite.
     rewritten: u64,
+    /// Whether entries were appended that were not synced since.
+    dirty: bool,
+    /// Whether a sync of such entries failed: a second one says nothing about them.
+    doubtful: bool,
 }
 
 /// Entries to be appended together.
@@ -113,10 +117,19 @@ impl Journal {
 
     fn over(disk: &Disk, path: &str, file: File, len: u64) -> Self {
         let rewritten = len.max(REWRITE_FROM);
-        Self { disk: disk.clone(), path: path.to_owned(), file, len, rewritten }
+        Self {
+            disk: disk.clone(),
+            path: path.to_owned(),
+            file,
+            len,
+            rewritten,
+            dirty: false,
+            doubtful: false,
+        }
     }
 
     /// Bytes of the file.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -131,15 +144,17 @@ impl Journal {
         let written = self.file.append(entries.0.freeze());
         let written = written.and_then(|_| match fsync {
             Fsync::Always => self.file.sync(),
-            Fsync::Never => Ok(()),
+            Fsync::Interval(_) | Fsync::Never => Ok(()),
         });
         match written {
             Ok(()) => {
                 self.len += size;
+                self.dirty = fsync != Fsync::Always;
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(path = self.path, %error, "cannot append to a journal");
+                self.doubtful |= self.dirty;
                 // If this fails too, the next append tries again before it writes.
                 let _ = self.take_back();
                 Err(error)
@@ -162,6 +177,8 @@ impl Journal {
         self.file = file;
         self.len = len;
         self.rewritten = len.max(REWRITE_FROM);
+        self.dirty = false;
+        self.doubtful = false;
         self.disk.sync_dir("")
     }
 
@@ -174,6 +191,21 @@ impl Journal {
             tracing::error!(path = self.path, %error, "cannot rewrite a journal; it grows on");
             self.rewritten = self.len;
         }
+    }
+
+    /// The file, if there is something to be synced in it that was not taken before.
+    pub(crate) fn take_dirty(&mut self) -> Option<File> {
+        std::mem::take(&mut self.dirty).then(|| self.file.clone())
+    }
+
+    /// Notes that a file which was taken could not be synced.
+    pub(crate) fn sync_failed(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether only [`Journal::rewrite`] makes sure that all entries are on the disk.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// Forces everything to the disk.

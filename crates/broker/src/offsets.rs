@@ -17,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-use onrush_runtime::Disk;
+use onrush_runtime::{Disk, File};
 
 use crate::journal::{Entries, Journal, put_string, take_string};
 use crate::topics::Place;
@@ -175,6 +175,25 @@ impl Offsets {
         self.journal.append(entries, Fsync::Always)?;
         self.current.forget_topic(topic);
         Ok(())
+    }
+
+    /// The file, if there is something to be synced in it that was not taken before.
+    pub(crate) fn take_dirty(&mut self) -> Option<File> {
+        self.journal.take_dirty()
+    }
+
+    /// Notes that the file could not be synced.
+    pub(crate) fn sync_failed(&mut self) {
+        self.journal.sync_failed();
+    }
+
+    /// Writes everything anew if a sync has failed.
+    pub(crate) fn heal(&mut self) -> io::Result<()> {
+        if self.journal.is_doubtful() {
+            self.journal.rewrite(self.current.entries())
+        } else {
+            Ok(())
+        }
     }
 
     /// Forces everything to the disk.

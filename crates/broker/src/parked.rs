@@ -7,11 +7,17 @@
 //! A fetch that found less than it asked for is parked with the number of bytes that are missing.
 //! What readers newly see of one of its partitions counts them down; at zero it is ready. Nothing is
 //! read again in between.
+//!
+//! A produce that must be synced before it is acknowledged is parked with its answer. Each sync settles the batches it covers;
+//! those that a failed sync took back fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use onrush_wire::fetch::FetchRequest;
+use onrush_wire::produce::{PartitionProduced, ProduceResponse};
+use onrush_wire::{ErrorCode, WireError};
 
+use crate::core::Outcome;
 use crate::topics::Place;
 
 /// Names a connection.
@@ -22,6 +28,8 @@ pub(crate) type ConnectionId = u64;
 pub(crate) enum Waiting {
     /// For bytes.
     Fetch(ParkedFetch),
+    /// For the disk.
+    Produce(ParkedProduce),
 }
 
 /// A fetch that waits.
@@ -34,6 +42,61 @@ pub(crate) struct ParkedFetch {
     pub(crate) missing: usize,
 }
 
+/// A produce all of whose batches are written, and not all of them synced.
+#[derive(Debug)]
+pub(crate) struct ParkedProduce {
+    pub(crate) correlation_id: i32,
+    pub(crate) version: i16,
+    /// Whether the client wants no answer.
+    pub(crate) silent: bool,
+    /// The answer if everything can be synced.
+    pub(crate) response: ProduceResponse,
+    pub(crate) pending: Vec<PendingBatch>,
+}
+
+/// A batch that is not synced.
+#[derive(Debug)]
+pub(crate) struct PendingBatch {
+    pub(crate) place: Place,
+    /// Offset after its last record.
+    pub(crate) end: i64,
+    /// Its topic and partition in the answer.
+    pub(crate) answer: (usize, usize),
+}
+
+impl ParkedProduce {
+    /// Settles the batches of a log that is synced up to `synced` and written up to `written`.
+    pub(crate) fn settle(&mut self, place: &Place, synced: i64, written: i64) {
+        for batch in self.pending.extract_if(.., |batch| {
+            batch.place == *place && (batch.end <= synced || batch.end > written)
+        }) {
+            if batch.end > synced {
+                fail(&mut self.response, batch.answer, ErrorCode::KAFKA_STORAGE_ERROR);
+            }
+        }
+    }
+
+    /// The answer now.
+    pub(crate) fn answer(mut self) -> Result<Outcome, WireError> {
+        for batch in &self.pending {
+            fail(&mut self.response, batch.answer, ErrorCode::REQUEST_TIMED_OUT);
+        }
+        if self.silent {
+            return Ok(Outcome::Silent);
+        }
+        self.response
+            .encode(self.correlation_id, self.version)
+            .map(|frame| Outcome::Reply(vec![frame]))
+    }
+}
+
+fn fail(response: &mut ProduceResponse, (topic, partition): (usize, usize), error: ErrorCode) {
+    let topic = response.topics.get_mut(topic);
+    if let Some(answer) = topic.and_then(|topic| topic.partitions.get_mut(partition)) {
+        *answer = PartitionProduced::failed(answer.index, error);
+    }
+}
+
 /// All requests that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
@@ -42,6 +105,8 @@ pub(crate) struct Parked {
     ready: BTreeSet<ConnectionId>,
     /// Who fetches from where.
     readers: BTreeMap<Place, BTreeSet<ConnectionId>>,
+    /// Who waits for the disk where.
+    writers: BTreeMap<Place, BTreeSet<ConnectionId>>,
     woken: Vec<ConnectionId>,
 }
 
@@ -50,6 +115,11 @@ impl Parked {
         if let Waiting::Fetch(fetch) = &request {
             for place in &fetch.places {
                 self.readers.entry(place.clone()).or_default().insert(connection);
+            }
+        }
+        if let Waiting::Produce(produce) = &request {
+            for batch in &produce.pending {
+                self.writers.entry(batch.place.clone()).or_default().insert(connection);
             }
         }
         self.ready.remove(&connection);
@@ -64,6 +134,24 @@ impl Parked {
             if fetch.missing == 0 && self.ready.insert(*connection) {
                 self.woken.push(*connection);
             }
+        }
+    }
+
+    /// Settles the produces that wait for a log which is synced up to `synced` and written up to `written`.
+    pub(crate) fn settle(&mut self, place: &Place, synced: i64, written: i64) {
+        let Some(writers) = self.writers.get_mut(place) else { return };
+        writers.retain(|connection| {
+            let Some(Waiting::Produce(produce)) = self.requests.get_mut(connection) else {
+                return false;
+            };
+            produce.settle(place, synced, written);
+            if produce.pending.is_empty() && self.ready.insert(*connection) {
+                self.woken.push(*connection);
+            }
+            produce.pending.iter().any(|batch| batch.place == *place)
+        });
+        if writers.is_empty() {
+            self.writers.remove(place);
         }
     }
 
@@ -91,18 +179,26 @@ impl Parked {
         let request = self.requests.remove(&connection)?;
         self.ready.remove(&connection);
         if let Waiting::Fetch(fetch) = &request {
-            self.forget_reader(connection, &fetch.places);
+            forget(&mut self.readers, connection, fetch.places.iter());
+        }
+        if let Waiting::Produce(produce) = &request {
+            let places = produce.pending.iter().map(|batch| &batch.place);
+            forget(&mut self.writers, connection, places);
         }
         Some(request)
     }
+}
 
-    fn forget_reader(&mut self, connection: ConnectionId, places: &[Place]) {
-        for place in places {
-            if let Some(readers) = self.readers.get_mut(place) {
-                readers.remove(&connection);
-                if readers.is_empty() {
-                    self.readers.remove(place);
-                }
+fn forget<'a>(
+    waiting: &mut BTreeMap<Place, BTreeSet<ConnectionId>>,
+    connection: ConnectionId,
+    places: impl Iterator<Item = &'a Place>,
+) {
+    for place in places {
+        if let Some(connections) = waiting.get_mut(place) {
+            connections.remove(&connection);
+            if connections.is_empty() {
+                waiting.remove(place);
             }
         }
     }

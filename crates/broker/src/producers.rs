@@ -5,6 +5,8 @@
 //! may have in flight, so that every retry of one of them is recognised and answered with the
 //! offset that it got the first time. A batch that is neither known nor next is refused. The state
 //! is rebuilt from the log when it is opened, and is not stored elsewhere.
+//!
+//! What batches changed that may yet be taken back is kept until they are synced.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -41,9 +43,22 @@ pub(crate) struct Producers {
     known: BTreeMap<i64, Producer>,
     /// Last offset written -> producer id, to find the one that wrote longest ago.
     by_last_offset: BTreeMap<i64, i64>,
+    /// Oldest first.
+    changes: VecDeque<Change>,
 }
 
+/// What a batch changed.
 #[derive(Debug)]
+struct Change {
+    /// The last of the batch.
+    offset: i64,
+    producer_id: i64,
+    before: Option<Producer>,
+    /// Who was forgotten for it.
+    forgotten: Option<(i64, Producer)>,
+}
+
+#[derive(Clone, Debug)]
 struct Producer {
     epoch: i16,
     last_offset: i64,
@@ -89,8 +104,44 @@ impl Producers {
         }
     }
 
-    /// Notes a batch that is in the log now, at `base_offset..=last_offset`.
-    pub(crate) fn appended(&mut self, claim: Claim, base_offset: i64, last_offset: i64) {
+    /// Notes a batch that is in the log now, at `base_offset..=last_offset`; `held` if it may yet be taken back.
+    pub(crate) fn appended(
+        &mut self,
+        claim: Claim,
+        base_offset: i64,
+        last_offset: i64,
+        held: bool,
+    ) {
+        let producer_id = claim.producer_id;
+        let before = if held { self.known.get(&producer_id).cloned() } else { None };
+        self.note(claim, base_offset, last_offset);
+        let forgotten = self.forget_oldest();
+        if held {
+            self.changes.push_back(Change { offset: last_offset, producer_id, before, forgotten });
+        }
+    }
+
+    /// The batches below `offset` stay.
+    pub(crate) fn kept_below(&mut self, offset: i64) {
+        while self.changes.front().is_some_and(|change| change.offset < offset) {
+            self.changes.pop_front();
+        }
+    }
+
+    /// Takes the batches from `offset` on back; they were held.
+    pub(crate) fn take_back_from(&mut self, offset: i64) {
+        while let Some(change) = self.changes.pop_back_if(|change| change.offset >= offset) {
+            self.by_last_offset.remove(&change.offset);
+            self.known.remove(&change.producer_id);
+            let before = change.before.map(|producer| (change.producer_id, producer));
+            for (id, producer) in before.into_iter().chain(change.forgotten) {
+                self.by_last_offset.insert(producer.last_offset, id);
+                self.known.insert(id, producer);
+            }
+        }
+    }
+
+    fn note(&mut self, claim: Claim, base_offset: i64, last_offset: i64) {
         let producer = self.known.entry(claim.producer_id).or_insert_with(|| Producer {
             epoch: claim.epoch,
             last_offset: -1,
@@ -111,7 +162,6 @@ impl Producers {
             base_offset,
         });
         self.by_last_offset.insert(last_offset, claim.producer_id);
-        self.forget_oldest();
     }
 
     /// Forgets producers all of whose records are below `log_start`.
@@ -122,12 +172,12 @@ impl Producers {
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if self.known.len() > MAX_PRODUCERS
-            && let Some((_, id)) = self.by_last_offset.pop_first()
-        {
-            self.known.remove(&id);
+    fn forget_oldest(&mut self) -> Option<(i64, Producer)> {
+        if self.known.len() <= MAX_PRODUCERS {
+            return None;
         }
+        let (_, id) = self.by_last_offset.pop_first()?;
+        self.known.remove_entry(&id)
     }
 }
 
@@ -158,7 +208,7 @@ mod tests {
         for &(epoch, first, count) in batches {
             let claim = claim(epoch, first, count);
             assert_eq!(producers.check(claim), Ok(Verdict::Append), "{claim:?}");
-            producers.appended(claim, offset, offset + i64::from(count) - 1);
+            producers.appended(claim, offset, offset + i64::from(count) - 1, false);
             offset += i64::from(count);
         }
         producers
@@ -213,9 +263,41 @@ mod tests {
                 Claim { producer_id: id, epoch: 1, first_sequence: 0, count: 1 },
                 id,
                 id,
+                false,
             );
         }
         assert_eq!(producers.known.len(), MAX_PRODUCERS);
         assert!(!producers.known.contains_key(&0));
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_the_state_of_before() {
+        let mut producers = written(&[(0, 0, 2), (0, 2, 2)]);
+        let before = format!("{:?} {:?}", producers.known, producers.by_last_offset);
+        for (offset, claim) in [(104, claim(0, 4, 1)), (105, claim(1, 0, 1))] {
+            producers.appended(claim, offset, offset, true);
+        }
+        let other = Claim { producer_id: 8, ..claim(0, 0, 3) };
+        producers.appended(other, 106, 108, true);
+        producers.take_back_from(104);
+        assert_eq!(format!("{:?} {:?}", producers.known, producers.by_last_offset), before);
+        producers.appended(claim(0, 4, 1), 104, 104, true);
+        producers.appended(claim(0, 5, 1), 105, 105, true);
+        producers.kept_below(105);
+        producers.take_back_from(105);
+        assert_eq!(producers.check(claim(0, 4, 1)), Ok(Verdict::Duplicate { base_offset: 104 }));
+        assert_eq!(producers.check(claim(0, 5, 1)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_producer_that_was_forgotten_for_a_batch_comes_back_with_it() {
+        let mut producers = Producers::default();
+        for id in 0..=MAX_PRODUCERS as i64 {
+            let claim = Claim { producer_id: id, epoch: 1, first_sequence: 0, count: 1 };
+            producers.appended(claim, id, id, true);
+        }
+        producers.take_back_from(MAX_PRODUCERS as i64);
+        assert!(producers.known.contains_key(&0));
+        assert_eq!(producers.known.len(), MAX_PRODUCERS);
     }
 }

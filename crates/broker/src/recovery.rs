@@ -10,6 +10,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::Bytes;
 use onrush_record::{RawBatch, batches};
@@ -17,8 +18,8 @@ use onrush_runtime::{Disk, File};
 
 use crate::BrokerError;
 use crate::config::MAX_BATCH;
-use crate::log::{SEGMENT_SUFFIX, Segment, claim};
 use crate::producers::Producers;
+use crate::segment::{SEGMENT_SUFFIX, Segment, claim};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1024 * 1024;
@@ -122,14 +123,31 @@ fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerE
             segment.note(&batch.header, batch.bytes.len() as u64);
             end = batch.header.last_offset() + 1;
             if let Some(claim) = claim(&batch.header) {
-                producers.appended(claim, batch.header.base_offset, end - 1);
+                producers.appended(claim, batch.header.base_offset, end - 1, false);
             }
         }
         if segment.len == before {
             break;
         }
     }
+    segment.show(u64::MAX);
     Ok(end)
+}
+
+/// Checks that the batches from `position` to `end` can be read and are intact.
+pub(crate) fn verify(file: &File, mut position: u64, end: u64) -> io::Result<()> {
+    while position < end {
+        let chunk = read_chunk(file, position)?;
+        let whole = batches(&chunk).map_while(Result::ok);
+        let intact = whole.take_while(|batch| batch.verify_crc().is_ok());
+        let read = intact.map(|batch| batch.bytes.len() as u64).sum::<u64>();
+        if read == 0 {
+            let reason = format!("the batch at byte {position} is damaged");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        position += read;
+    }
+    Ok(())
 }
 
 fn follows(batch: &RawBatch<'_>, end: i64) -> bool {
@@ -137,7 +155,7 @@ fn follows(batch: &RawBatch<'_>, end: i64) -> bool {
 }
 
 /// Bytes from `position` on, at least one whole batch if there is one.
-fn read_chunk(file: &File, position: u64) -> std::io::Result<Bytes> {
+fn read_chunk(file: &File, position: u64) -> io::Result<Bytes> {
     let chunk = file.read_at(position, CHUNK)?;
     match stated_len(&chunk) {
         Some(length) if length > chunk.len() && length <= MAX_BATCH => {

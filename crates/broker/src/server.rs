@@ -5,8 +5,8 @@
 //! sends ahead. What is wrong with one connection closes that one, with a line in the log.
 //!
 //! Shutdown: 1. the stop signal; nothing new is accepted, connections end at their next await
-//! outside of a write. 2. The accepting task waits for them up to [`DRAIN`], then aborts them. 3.
-//! Everything is synced and the directory unlocked.
+//! outside of a write. 2. The accepting task waits for them up to [`DRAIN`], then aborts them. 3. The syncer ends its
+//! round. 4. Everything is synced and the directory unlocked.
 
 mod connection;
 
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::MAX_CONNECTIONS;
 use crate::core::Core;
 use crate::parked::ConnectionId;
+use crate::syncer::Syncer;
 use crate::{BrokerConfig, BrokerError};
 
 /// How long connections may take to end.
@@ -39,6 +40,7 @@ pub struct Broker {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     accepting: Task,
+    syncer: Syncer,
 }
 
 /// What connections share.
@@ -47,6 +49,8 @@ pub(crate) struct Shared {
     hub: Mutex<Hub>,
     clock: Clock,
     max_request: usize,
+    /// Wakes the syncer.
+    pub(crate) syncer: Wake,
     /// Here, because a connection that still runs may still write.
     _lock: Lock,
 }
@@ -71,6 +75,7 @@ impl Broker {
         let lock = lock(runtime)?;
         let started = runtime.clock.now();
         let (listen, max_request) = (config.listen.clone(), config.max_request);
+        let fsync = config.log_fsync();
         let mut core = Core::open(config, runtime)?;
         let listener = runtime
             .net
@@ -89,10 +94,13 @@ impl Broker {
             "the broker serves"
         );
         let hub = Mutex::new(Hub { core, wakes: BTreeMap::new() });
-        let shared = Arc::new(Shared { hub, clock: runtime.clock, max_request, _lock: lock });
+        let syncer = Wake::new();
+        let shared = Shared { hub, clock: runtime.clock, max_request, syncer, _lock: lock };
+        let shared = Arc::new(shared);
+        let syncer = Syncer::start(runtime, shared.clone(), fsync)?;
         let (stop, stopped) = watch::channel(false);
         let accepting = executor.spawn(accept(listener, shared.clone(), executor.clone(), stopped));
-        Ok(Self { address, shared, stop, accepting })
+        Ok(Self { address, shared, stop, accepting, syncer })
     }
 
     /// Where it listens, `host:port`.
@@ -109,6 +117,7 @@ impl Broker {
         // Nobody listens any more if the accepting task was killed from outside.
         let _ = self.stop.send(true);
         self.accepting.join().await;
+        self.syncer.stop().await;
         let synced = self.shared.lock().core.close();
         synced.map_err(BrokerError::storage("sync", "the data directory"))
     }
@@ -131,14 +140,19 @@ impl Shared {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `act` on the core, then wakes those whose fetch it filled.
-    fn with_core<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+    /// Runs `act` on the core, then wakes those whose requests it made ready, and the syncer if it is waited for.
+    pub(crate) fn with_core<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
         let mut hub = self.lock();
         let result = act(&mut hub.core);
         for connection in hub.core.take_woken() {
             if let Some(wake) = hub.wakes.get(&connection) {
                 wake.wake();
             }
+        }
+        let wants_sync = hub.core.wants_sync();
+        drop(hub);
+        if wants_sync {
+            self.syncer.wake();
         }
         result
     }

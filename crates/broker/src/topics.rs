@@ -1,39 +1,26 @@
-//! The catalogue: which topics there are, their ids and partitions, and what else the broker as a
-//! whole must remember.
-//!
-//! The file `catalogue` is a [`Journal`]; its entries begin with a kind:
-//!
-//! | kind | entry |
-//! |---|---|
-//! | 1 | cluster id, once |
-//! | 2 | leader epoch: one more at every start, so that a client that saw bytes which a crash lost can tell |
-//! | 3 | topic created: id, partitions, name |
-//! | 4 | topic deleted: id |
-//! | 5 | producer ids up to here are given out (in blocks) |
-//!
-//! These entries are synced under every policy: they are rare, and what they guard must not repeat.
+//! The topics, their logs and settings, and what else the broker as a whole must remember. What is
+//! to survive stands in the [`catalogue`].
 
-use std::collections::BTreeMap;
+mod catalogue;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use onrush_record::BatchHeader;
 use onrush_runtime::{Disk, Random};
 use onrush_wire::{ErrorCode, Uuid, uuid};
 
 use crate::config::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC};
-use crate::journal::{Entries, Journal, put_string, take_string};
-use crate::log::{Appended, Log, LogLimits};
-use crate::{BrokerError, Fsync};
+use crate::journal::{Entries, Journal};
+use crate::log::{Log, LogLimits, Unsynced};
+use crate::settings::{Overrides, TopicSettings};
+use crate::{BrokerConfig, BrokerError, Fsync};
 
-const FILE: &str = "catalogue";
-
-const CLUSTER: u8 = 1;
-const LEADER_EPOCH: u8 = 2;
-const CREATED: u8 = 3;
-const DELETED: u8 = 4;
-const PRODUCER_IDS: u8 = 5;
+pub(crate) use catalogue::Resource;
+use catalogue::{Entry, FILE, Record};
 
 /// Producer ids reserved at a time.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -55,6 +42,8 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     pub(crate) id: Uuid,
     pub(crate) logs: Vec<Log>,
+    /// What is in force, be it set on the topic or on the broker.
+    pub(crate) settings: TopicSettings,
 }
 
 /// How a request names a topic: older versions by name, newer ones by id.
@@ -70,6 +59,8 @@ pub(crate) struct Topics {
     disk: Disk,
     limits: LogLimits,
     memory_cap: Option<u64>,
+    /// What is in force for a topic on which nothing is set.
+    defaults: BrokerConfig,
     journal: Journal,
     record: Record,
     topics: BTreeMap<Arc<str>, Topic>,
@@ -77,15 +68,24 @@ pub(crate) struct Topics {
     next_producer_id: i64,
     /// Bytes of records in all logs.
     size: u64,
+    /// Logs with something for the syncer.
+    dirty: BTreeSet<Place>,
 }
 
-/// What the journal says.
-#[derive(Debug, Default)]
-struct Record {
-    cluster_id: Option<Uuid>,
-    leader_epoch: i32,
-    topics: BTreeMap<Uuid, (String, i32)>,
-    producer_ids_end: i64,
+/// What is to be synced of the log of a partition.
+#[derive(Debug)]
+pub(crate) struct SyncTask {
+    pub(crate) place: Place,
+    /// Of the topic: another one may have its name when the sync is done.
+    topic: Uuid,
+    pub(crate) unsynced: Unsynced,
+}
+
+impl Topic {
+    /// How many partitions it has.
+    pub(crate) fn partitions(&self) -> i32 {
+        i32::try_from(self.logs.len()).unwrap_or(i32::MAX)
+    }
 }
 
 impl Topics {
@@ -93,41 +93,43 @@ impl Topics {
     pub(crate) fn open(
         disk: &Disk,
         random: &Random,
-        limits: LogLimits,
-        memory_cap: Option<u64>,
+        config: &BrokerConfig,
     ) -> Result<Self, BrokerError> {
         let mut record = Record::default();
         let mut journal = Journal::open(disk, FILE, |entry| record.replay(entry))?;
-        record.leader_epoch += 1;
         let mut entries = Entries::default();
-        let cluster_id = *record.cluster_id.get_or_insert_with(|| uuid::from_random(random.uuid()));
-        if journal.len() == 0 {
-            put_uuid(&mut entries, CLUSTER, cluster_id);
+        if record.cluster_id.is_none() {
+            let entry = Entry::Cluster(uuid::from_random(random.uuid()));
+            entry.put(&mut entries);
+            record.note(entry);
         }
-        entries.push(|buffer| {
-            buffer.put_u8(LEADER_EPOCH);
-            buffer.put_i32(record.leader_epoch);
-        });
+        let entry = Entry::LeaderEpoch(record.leader_epoch + 1);
+        entry.put(&mut entries);
+        record.note(entry);
         journal.append(entries, Fsync::Always).map_err(BrokerError::storage("write", FILE))?;
         let mut topics = Self {
             disk: disk.clone(),
-            limits,
-            memory_cap,
+            limits: LogLimits { segment_bytes: config.segment_bytes, fsync: config.log_fsync() },
+            memory_cap: config.memory_cap,
+            defaults: config.clone(),
             journal,
             next_producer_id: record.producer_ids_end,
             record,
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             size: 0,
+            dirty: BTreeSet::new(),
         };
+        topics.defaults = topics.effective(config);
         topics.open_logs()?;
         Ok(topics)
     }
 
     fn open_logs(&mut self) -> Result<(), BrokerError> {
         for (id, (name, partitions)) in self.record.topics.clone() {
+            let limits = self.log_limits(&self.settings_of(id));
             let logs = (0..partitions)
-                .map(|partition| Log::open(&self.disk, dir(&name, partition), self.limits))
+                .map(|partition| Log::open(&self.disk, dir(&name, partition), limits))
                 .collect::<Result<Vec<_>, _>>()?;
             self.size += logs.iter().map(Log::size).sum::<u64>();
             self.insert(name.into(), id, logs);
@@ -137,7 +139,72 @@ impl Topics {
 
     fn insert(&mut self, name: Arc<str>, id: Uuid, logs: Vec<Log>) {
         self.names.insert(id, name.clone());
-        self.topics.insert(name.clone(), Topic { name, id, logs });
+        let settings = self.settings_of(id);
+        self.topics.insert(name.clone(), Topic { name, id, logs, settings });
+    }
+
+    fn settings_of(&self, topic: Uuid) -> TopicSettings {
+        match self.overrides(&Resource::Topic(topic)) {
+            Some(overrides) => TopicSettings::with(&self.defaults, overrides),
+            None => TopicSettings::of(&self.defaults),
+        }
+    }
+
+    fn log_limits(&self, settings: &TopicSettings) -> LogLimits {
+        LogLimits { segment_bytes: settings.segment_bytes, ..self.limits }
+    }
+
+    /// What was set on a resource while the broker ran.
+    pub(crate) fn overrides(&self, resource: &Resource) -> Option<&Overrides> {
+        self.record.settings.get(resource)
+    }
+
+    /// The groups on which something is set.
+    pub(crate) fn configured_groups(&self) -> impl Iterator<Item = &str> {
+        self.record.settings.keys().filter_map(|resource| match resource {
+            Resource::Group(id) => Some(id.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The settings that the broker was started with, and over them what was altered since.
+    pub(crate) fn effective(&self, started: &BrokerConfig) -> BrokerConfig {
+        let resources = [Resource::Cluster, Resource::Broker(started.node_id)];
+        let altered = resources.iter().filter_map(|resource| self.overrides(resource));
+        altered.fold(started.clone(), |config, overrides| config.with(overrides))
+    }
+
+    /// Stores all that is set on a resource, and puts it in force for the topics.
+    pub(crate) fn set_overrides(
+        &mut self,
+        started: &BrokerConfig,
+        resource: Resource,
+        overrides: Overrides,
+    ) -> io::Result<()> {
+        self.note(vec![Entry::Settings { resource, overrides }])?;
+        self.defaults = self.effective(started);
+        let names: Vec<(Arc<str>, Uuid)> =
+            self.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect();
+        for (name, id) in names {
+            let settings = self.settings_of(id);
+            let limits = self.log_limits(&settings);
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            if topic.settings != settings {
+                topic.settings = settings;
+                topic.logs.iter_mut().for_each(|log| log.set_limits(limits));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes entries into the catalogue and takes note of them.
+    fn note(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        let mut written = Entries::default();
+        entries.iter().for_each(|entry| entry.put(&mut written));
+        self.journal.append(written, Fsync::Always)?;
+        entries.into_iter().for_each(|entry| self.record.note(entry));
+        self.journal.rewrite_if_grown(|| self.record.entries());
+        Ok(())
     }
 
     /// Whether the disk keeps the very bytes that are appended.
@@ -189,16 +256,71 @@ impl Topics {
         place: &Place,
         header: &BatchHeader,
         batch: Bytes,
-    ) -> Result<Appended, ErrorCode> {
+    ) -> Result<(), ErrorCode> {
+        let deferred = self.limits.fsync != Fsync::Never;
         let log = self.log_mut(place).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let appended = log.append(header, batch).map_err(|error| {
+        let before = log.size();
+        let appended = log.append(header, batch);
+        let after = log.size();
+        let has_failed = log.has_failed();
+        // Less, if it took back what could not be synced.
+        self.size = self.size - before + after;
+        if (deferred || has_failed) && !self.dirty.contains(place) {
+            self.dirty.insert(place.clone());
+        }
+        self.keep_below_cap();
+        appended.map_err(|error| {
             let Place { topic, partition } = place;
             tracing::error!(%topic, partition, %error, "cannot append to a log");
             ErrorCode::KAFKA_STORAGE_ERROR
-        })?;
-        self.size += appended.bytes as u64;
-        self.keep_below_cap();
-        Ok(appended)
+        })
+    }
+
+    /// Whether there is something for the syncer.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// What the syncer has to do now; the places of logs that are gone.
+    pub(crate) fn take_dirty(&mut self) -> (Vec<SyncTask>, Vec<Place>) {
+        let (mut tasks, mut gone) = (Vec::new(), Vec::new());
+        for place in std::mem::take(&mut self.dirty) {
+            let topic = self.topics.get(&place.topic).map(|topic| topic.id);
+            match (topic, self.log(&place.topic, place.partition).ok()) {
+                (Some(topic), Some(log)) => {
+                    let unsynced = log.unsynced();
+                    tasks.extend(unsynced.map(|unsynced| SyncTask { place, topic, unsynced }));
+                }
+                _ => gone.push(place),
+            }
+        }
+        (tasks, gone)
+    }
+
+    /// Notes what became of a task.
+    pub(crate) fn synced(&mut self, task: &SyncTask, result: &io::Result<()>) {
+        if self.topics.get(&task.place.topic).is_none_or(|topic| topic.id != task.topic) {
+            return;
+        }
+        let Some(log) = self.log_mut(&task.place) else { return };
+        let before = log.size();
+        match result {
+            Ok(()) => log.synced(&task.unsynced),
+            Err(_) => log.sync_failed(&task.unsynced),
+        }
+        let after = log.size();
+        let has_failed = log.has_failed();
+        self.size = self.size - before + after;
+        if has_failed {
+            self.dirty.insert(task.place.clone());
+        }
+    }
+
+    /// How many bytes of a log readers see that they did not see at the last call, and where it ends for readers and
+    /// for writers.
+    pub(crate) fn take_shown(&mut self, place: &Place) -> (usize, i64, i64) {
+        let log = self.log_mut(place);
+        log.map_or((0, 0, 0), |log| (log.take_shown(), log.end(), log.next_offset()))
     }
 
     fn log_mut(&mut self, place: &Place) -> Option<&mut Log> {
@@ -226,34 +348,73 @@ impl Topics {
         }
     }
 
-    /// Creates a topic.
+    /// Creates a topic on which nothing is set.
     pub(crate) fn create(
         &mut self,
         random: &Random,
         name: &str,
         partitions: i32,
     ) -> Result<&Topic, ErrorCode> {
+        self.create_with(random, name, partitions, Overrides::new())
+    }
+
+    /// Creates a topic with settings.
+    pub(crate) fn create_with(
+        &mut self,
+        random: &Random,
+        name: &str,
+        partitions: i32,
+        overrides: Overrides,
+    ) -> Result<&Topic, ErrorCode> {
         self.may_create(name, partitions)?;
         let id = uuid::from_random(random.uuid());
-        let logs = self.new_logs(name, partitions).map_err(|error| {
-            tracing::error!(topic = name, %error, "cannot create a topic");
-            self.remove_dirs(name, partitions);
-            ErrorCode::KAFKA_STORAGE_ERROR
-        })?;
-        let mut entries = Entries::default();
-        entries.push(|buffer| {
-            buffer.put_u8(CREATED);
-            buffer.put_slice(&id.to_bytes());
-            buffer.put_i32(partitions);
-            put_string(buffer, name);
-        });
-        if self.journal.append(entries, Fsync::Always).is_err() {
-            self.remove_dirs(name, partitions);
+        let settings = TopicSettings::with(&self.defaults, &overrides);
+        let logs = self.new_logs(name, 0..partitions, &settings)?;
+        let set = Entry::Settings { resource: Resource::Topic(id), overrides };
+        let created = Entry::Created { id, partitions, name: name.to_owned() };
+        if self.note(vec![set, created]).is_err() {
+            self.remove_dirs(name, 0..partitions);
             return Err(ErrorCode::KAFKA_STORAGE_ERROR);
         }
         tracing::info!(topic = name, partitions, %id, "created a topic");
         self.insert(name.into(), id, logs);
         self.find(TopicRef::Id(id))
+    }
+
+    /// Gives a topic more partitions, so that it has `partitions`.
+    pub(crate) fn add_partitions(&mut self, name: &str, partitions: i32) -> Result<(), ErrorCode> {
+        self.may_add_partitions(name, partitions)?;
+        let topic = self.find(TopicRef::Name(name))?;
+        let (id, settings) = (topic.id, topic.settings);
+        let added = topic.partitions()..partitions;
+        let logs = self.new_logs(name, added.clone(), &settings)?;
+        if self.note(vec![Entry::Partitions { id, partitions }]).is_err() {
+            self.remove_dirs(name, added);
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.logs.extend(logs);
+        }
+        tracing::info!(topic = name, partitions, "gave a topic more partitions");
+        Ok(())
+    }
+
+    /// Whether a topic may have so many partitions, which is more than it has.
+    pub(crate) fn may_add_partitions(&self, name: &str, partitions: i32) -> Result<(), ErrorCode> {
+        let present = self.find(TopicRef::Name(name))?.partitions();
+        if partitions <= present || partitions > MAX_PARTITIONS_PER_TOPIC {
+            return Err(ErrorCode::INVALID_PARTITIONS);
+        }
+        self.has_room_for(partitions - present)
+    }
+
+    fn has_room_for(&self, partitions: i32) -> Result<(), ErrorCode> {
+        let all = self.topics.values().map(|topic| topic.logs.len()).sum::<usize>();
+        let added = usize::try_from(partitions).unwrap_or(usize::MAX);
+        if all.saturating_add(added) > MAX_PARTITIONS {
+            return Err(ErrorCode::POLICY_VIOLATION);
+        }
+        Ok(())
     }
 
     /// Whether a topic of that name and size could be created.
@@ -264,45 +425,53 @@ impl Topics {
         if self.topics.contains_key(name) {
             return Err(ErrorCode::TOPIC_ALREADY_EXISTS);
         }
-        let count = usize::try_from(partitions).unwrap_or(0);
         if !(1..=MAX_PARTITIONS_PER_TOPIC).contains(&partitions) {
             return Err(ErrorCode::INVALID_PARTITIONS);
         }
-        let all = self.topics.values().map(|topic| topic.logs.len()).sum::<usize>();
-        if all + count > MAX_PARTITIONS { Err(ErrorCode::POLICY_VIOLATION) } else { Ok(()) }
+        self.has_room_for(partitions)
     }
 
-    fn new_logs(&self, name: &str, partitions: i32) -> Result<Vec<Log>, BrokerError> {
-        (0..partitions)
+    fn new_logs(
+        &self,
+        name: &str,
+        partitions: Range<i32>,
+        settings: &TopicSettings,
+    ) -> Result<Vec<Log>, ErrorCode> {
+        let limits = self.log_limits(settings);
+        let logs: Result<Vec<Log>, BrokerError> = partitions
+            .clone()
             .map(|partition| {
                 let dir = dir(name, partition);
                 // Left over from a creation or deletion that a crash cut short.
                 if self.disk.exists(&dir) {
                     self.disk.remove_dir(&dir).map_err(BrokerError::storage("remove", &dir))?;
                 }
-                Log::open(&self.disk, dir, self.limits)
+                Log::open(&self.disk, dir, limits)
             })
-            .collect()
+            .collect();
+        logs.map_err(|error| {
+            tracing::error!(topic = name, %error, "cannot create the logs of a topic");
+            self.remove_dirs(name, partitions);
+            ErrorCode::KAFKA_STORAGE_ERROR
+        })
     }
 
     /// Deletes a topic and its records.
     pub(crate) fn delete(&mut self, name: &str) -> Result<Uuid, ErrorCode> {
         let id = self.find(TopicRef::Name(name))?.id;
-        let mut entries = Entries::default();
-        put_uuid(&mut entries, DELETED, id);
-        self.journal.append(entries, Fsync::Always).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
+        self.note(vec![Entry::Deleted(id)]).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
         self.names.remove(&id);
         if let Some(topic) = self.topics.remove(name) {
             self.size -= topic.logs.iter().map(Log::size).sum::<u64>();
-            self.remove_dirs(name, i32::try_from(topic.logs.len()).unwrap_or(i32::MAX));
+            self.remove_dirs(name, 0..topic.partitions());
         }
         tracing::info!(topic = name, %id, "deleted a topic");
         Ok(id)
     }
 
     /// What stays behind is removed when a topic of that name is created again.
-    fn remove_dirs(&self, name: &str, partitions: i32) {
-        for dir in (0..partitions).map(|partition| dir(name, partition)) {
+    fn remove_dirs(&self, name: &str, partitions: Range<i32>) {
+        for dir in partitions.map(|partition| dir(name, partition)) {
             if self.disk.exists(&dir)
                 && let Err(error) = self.disk.remove_dir(&dir)
             {
@@ -315,56 +484,16 @@ impl Topics {
     pub(crate) fn new_producer_id(&mut self) -> io::Result<i64> {
         if self.next_producer_id >= self.record.producer_ids_end {
             let end = self.record.producer_ids_end + PRODUCER_ID_BLOCK;
-            let mut entries = Entries::default();
-            entries.push(|buffer| {
-                buffer.put_u8(PRODUCER_IDS);
-                buffer.put_i64(end);
-            });
-            self.journal.append(entries, Fsync::Always)?;
-            self.record.producer_ids_end = end;
+            self.note(vec![Entry::ProducerIds(end)])?;
         }
         self.next_producer_id += 1;
         Ok(self.next_producer_id - 1)
     }
 
     /// Forces everything to the disk.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.topics.values().flat_map(|topic| &topic.logs).try_for_each(Log::sync)
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.topics.values_mut().flat_map(|topic| &mut topic.logs).try_for_each(Log::sync)
     }
-}
-
-impl Record {
-    fn replay(&mut self, mut entry: Bytes) -> Result<(), String> {
-        let cut_off = |error: bytes::TryGetError| error.to_string();
-        match entry.try_get_u8().map_err(cut_off)? {
-            CLUSTER => self.cluster_id = Some(take_uuid(&mut entry)?),
-            LEADER_EPOCH => self.leader_epoch = entry.try_get_i32().map_err(cut_off)?,
-            CREATED => {
-                let id = take_uuid(&mut entry)?;
-                let partitions = entry.try_get_i32().map_err(cut_off)?;
-                self.topics.insert(id, (take_string(&mut entry)?, partitions));
-            }
-            DELETED => {
-                self.topics.remove(&take_uuid(&mut entry)?);
-            }
-            PRODUCER_IDS => self.producer_ids_end = entry.try_get_i64().map_err(cut_off)?,
-            kind => return Err(format!("entry of the unknown kind {kind}")),
-        }
-        Ok(())
-    }
-}
-
-fn put_uuid(entries: &mut Entries, kind: u8, id: Uuid) {
-    entries.push(|buffer| {
-        buffer.put_u8(kind);
-        buffer.put_slice(&id.to_bytes());
-    });
-}
-
-fn take_uuid(entry: &mut Bytes) -> Result<Uuid, String> {
-    let mut bytes = [0; 16];
-    entry.try_copy_to_slice(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(uuid::from_bytes(bytes))
 }
 
 fn dir(topic: &str, partition: i32) -> String {
@@ -379,12 +508,12 @@ fn is_topic_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const LIMITS: LogLimits = LogLimits { segment_bytes: 1 << 20, fsync: Fsync::Always };
-
     fn open(disk: &Disk) -> Topics {
-        Topics::open(disk, &Random::seeded(1), LIMITS, None).expect("opens")
+        Topics::open(disk, &Random::seeded(1), &BrokerConfig::default()).expect("opens")
     }
 
     #[test]
@@ -419,5 +548,45 @@ mod tests {
         assert_eq!(topics.create(&random, "a", 0).err(), Some(ErrorCode::INVALID_PARTITIONS));
         topics.create(&random, "a", 1).expect("created");
         assert_eq!(topics.create(&random, "a", 1).err(), Some(ErrorCode::TOPIC_ALREADY_EXISTS));
+    }
+
+    #[test]
+    fn partitions_are_added_and_survive() {
+        let disk = Disk::memory();
+        let mut topics = open(&disk);
+        topics.create(&Random::seeded(2), "t", 2).expect("created");
+        for refused in [1, 2, MAX_PARTITIONS_PER_TOPIC + 1] {
+            assert_eq!(topics.add_partitions("t", refused), Err(ErrorCode::INVALID_PARTITIONS));
+        }
+        topics.add_partitions("t", 5).expect("added");
+        assert_eq!(topics.add_partitions("u", 5), Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        drop(topics);
+        assert_eq!(open(&disk).find(TopicRef::Name("t")).expect("there").partitions(), 5);
+    }
+
+    #[test]
+    fn settings_survive_and_go_with_their_topic() {
+        let disk = Disk::memory();
+        let started = BrokerConfig::default();
+        let mut topics = open(&disk);
+        let of = |name: &str, value: &str| Overrides::from([(name.to_owned(), value.to_owned())]);
+        let random = Random::seeded(2);
+        let id = topics.create_with(&random, "t", 1, of("retention.ms", "5")).expect("created").id;
+        topics.create(&random, "u", 1).expect("created");
+        topics
+            .set_overrides(&started, Resource::Cluster, of("log.retention.ms", "7"))
+            .expect("stored");
+        topics
+            .set_overrides(&started, Resource::Cluster, of("log.segment.bytes", "9999"))
+            .expect("stored");
+        drop(topics);
+
+        let mut topics = open(&disk);
+        let settings = |topics: &Topics, name| topics.find(TopicRef::Name(name)).map(|topic| topic.settings);
+        let (t, u) = (settings(&topics, "t").expect("there"), settings(&topics, "u").expect("there"));
+        assert_eq!((t.retention, t.segment_bytes), (Some(Duration::from_millis(5)), 9_999));
+        assert_eq!((u.retention, u.segment_bytes), (started.log_retention, 9_999));
+        topics.delete("t").expect("deleted");
+        assert_eq!(topics.overrides(&Resource::Topic(id)), None);
     }
 }

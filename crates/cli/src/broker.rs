@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync};
+use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync, Sabotage};
 use onrush_runtime::{Disk, Executor, Runtime};
 use tokio::io::AsyncReadExt;
 
@@ -35,9 +35,12 @@ pub(crate) struct Arguments {
     /// Tell clients this address instead of the one listened on.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// Sync to the disk before every acknowledgement, or leave it to the operating system.
-    #[arg(long, value_enum, default_value = "never")]
+    /// When what was acknowledged is on the disk.
+    #[arg(long, value_enum, default_value = "interval")]
     fsync: FsyncArgument,
+    /// With --fsync interval: sync so often.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    fsync_interval_ms: u64,
     /// In memory: keep at most this many MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
     memory_cap: u64,
@@ -59,14 +62,25 @@ pub(crate) struct Arguments {
     /// Stop when stdin is closed, so that the broker ends with whoever started it.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// Break something on purpose, to show that a test would notice.
+    #[arg(long, value_enum, hide = true)]
+    sabotage: Option<SabotageArgument>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FsyncArgument {
-    /// What was acknowledged survives a power cut.
+    /// At once: what was acknowledged survives a power cut.
     Always,
-    /// What was acknowledged survives the end of the process, not of the machine.
+    /// After --fsync-interval-ms at most; a power cut loses no more.
+    Interval,
+    /// When the operating system thinks fit: what was acknowledged survives the end of the process, not of the machine.
     Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SabotageArgument {
+    /// With --fsync always: acknowledge what is not on the disk yet.
+    AckBeforeSync,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -110,8 +124,12 @@ fn config(arguments: &Arguments) -> BrokerConfig {
         advertised: arguments.advertise.clone(),
         fsync: match arguments.fsync {
             FsyncArgument::Always => Fsync::Always,
+            FsyncArgument::Interval => {
+                Fsync::Interval(Duration::from_millis(arguments.fsync_interval_ms))
+            }
             FsyncArgument::Never => Fsync::Never,
         },
+        sabotage: arguments.sabotage.map(|SabotageArgument::AckBeforeSync| Sabotage::AckBeforeSync),
         memory_cap: arguments.data.is_none().then_some(arguments.memory_cap << 20),
         auto_create: arguments.auto_create_topics,
         session_timeout: Duration::from_millis(arguments.session_timeout_ms),

@@ -220,6 +220,18 @@ impl File {
         }
     }
 
+    /// Writes the bytes from `from` to `to` over themselves, so that the next sync writes them: after a failed one the
+    /// system may take them for written.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.rewrite(from, to),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// Makes the bytes survive a crash.
     ///
     /// # Errors

@@ -2,13 +2,17 @@
 //!
 //! The disk in memory keeps them, and with them the whole frame that they lie in. So a batch that is
 //! a small part of its frame is copied there.
+//!
+//! Where acknowledged means on the disk, the request is parked until the syncer has reached its batches.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use onrush_record::error::RecordError;
 use onrush_record::header::{set_base_offset, set_partition_leader_epoch};
 use onrush_record::{BatchHeader, RawBatch};
+use onrush_runtime::Instant;
 use onrush_wire::produce::{
     PartitionProduced, ProduceRequest, ProduceResponse, TOPIC_IDS, TopicProduce, TopicProduced,
 };
@@ -16,12 +20,19 @@ use onrush_wire::{ErrorCode, WireError};
 
 use crate::config::MAX_BATCH;
 use crate::core::{Core, Envelope, Outcome, string, tolerant};
+use crate::parked::{ConnectionId, ParkedProduce, PendingBatch, Waiting};
 use crate::producers::Verdict;
 use crate::topics::{Place, TopicRef};
 
 /// The disk in memory keeps a batch in its frame if the frame is at most this many times as large:
 /// so much more than its records it may hold.
 const MAX_FRAME_SHARE: usize = 2;
+
+/// However impatient a client is, the disk gets this long.
+const MIN_SYNC_WAIT: Duration = Duration::from_secs(5);
+
+/// Longest time that a Produce waits for the disk, whatever is asked for.
+const MAX_SYNC_WAIT: Duration = Duration::from_secs(300);
 
 /// The topics of a request with what is left of them when it is dropped, so that its bytes can be
 /// written to.
@@ -32,50 +43,94 @@ struct Incoming {
     batches: Vec<(i32, Range<usize>)>,
 }
 
+/// What became of a batch.
+struct Written {
+    /// The answer, once it is synced if it has to be.
+    answer: PartitionProduced,
+    /// Up to which offset the log must be synced before that.
+    unsynced: Option<i64>,
+}
+
 impl Core {
     pub(crate) fn produce(
         &mut self,
+        now: Instant,
+        connection: ConnectionId,
         envelope: Envelope,
         body: Bytes,
     ) -> Result<Outcome, WireError> {
-        let request =
-            tolerant(body.clone(), |body| ProduceRequest::decode(envelope.version, body))?;
-        let acks = request.acks;
+        let Envelope { version, correlation_id, .. } = envelope;
+        let request = tolerant(body.clone(), |body| ProduceRequest::decode(version, body))?;
+        let silent = request.acks == 0;
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let refusal = refusal(&request);
-        let incoming: Vec<Incoming> = request
-            .topics
-            .iter()
-            .map(|topic| self.incoming(envelope.version, topic, &body))
-            .collect();
+        let incoming: Vec<Incoming> =
+            request.topics.iter().map(|topic| self.incoming(version, topic, &body)).collect();
         drop(request);
         // Nobody else has the frame now, unless it was read together with others; then it is
         // copied.
-        let mut rest = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let rest = body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let response = ProduceResponse::default();
+        let mut produce =
+            ParkedProduce { correlation_id, version, silent, response, pending: Vec::new() };
+        self.write_all(&mut produce, refusal, incoming, rest);
+        if produce.pending.is_empty() {
+            return produce.answer();
+        }
+        self.parked.park(connection, Waiting::Produce(produce));
+        Ok(Outcome::Parked(now + timeout.clamp(MIN_SYNC_WAIT, MAX_SYNC_WAIT)))
+    }
+
+    /// Appends the batches that lie in the body, or none if there is a `refusal`, and notes what is to be answered.
+    fn write_all(
+        &mut self,
+        produce: &mut ParkedProduce,
+        refusal: Option<ErrorCode>,
+        incoming: Vec<Incoming>,
+        mut rest: BytesMut,
+    ) {
         let kept_whole = self.topics.in_memory().then_some(rest.capacity() / MAX_FRAME_SHARE);
         let mut consumed = 0;
-        let mut response = ProduceResponse::default();
-        for topic in incoming {
-            let mut answer = topic.answer;
-            for (index, range) in topic.batches {
+        for (topic_at, topic) in incoming.into_iter().enumerate() {
+            produce.response.topics.push(topic.answer);
+            for (partition_at, (index, range)) in topic.batches.into_iter().enumerate() {
                 let _ = rest.split_to(range.start.saturating_sub(consumed).min(rest.len()));
                 let batch = rest.split_to(range.len().min(rest.len()));
                 consumed = range.end.max(consumed);
                 let place = refusal.map_or_else(|| topic.place.clone(), Err);
-                let written = place.and_then(|place| {
-                    self.write(&Place { partition: index, ..place }, batch, kept_whole)
-                });
-                answer
-                    .partitions
-                    .push(written.unwrap_or_else(|error| PartitionProduced::failed(index, error)));
+                let place = place.map(|place| Place { partition: index, ..place });
+                let written = place.as_ref().map_err(|error| *error);
+                let written = written.and_then(|place| self.write(place, batch, kept_whole));
+                let answer = match written {
+                    Ok(Written { answer, unsynced }) => {
+                        if let (Some(end), Ok(place)) = (unsynced, &place) {
+                            let (place, answer) = (place.clone(), (topic_at, partition_at));
+                            produce.pending.push(PendingBatch { place, end, answer });
+                        }
+                        answer
+                    }
+                    Err(error) => PartitionProduced::failed(index, error),
+                };
+                if let Some(topic) = produce.response.topics.last_mut() {
+                    topic.partitions.push(answer);
+                }
+                if let Ok(place) = &place {
+                    let (synced, written) = self.settle(place);
+                    // A failed sync may have taken back what this very request wrote before.
+                    produce.settle(place, synced, written);
+                }
             }
-            response.topics.push(answer);
         }
-        match acks {
-            0 => Ok(Outcome::Silent),
-            _ => Ok(Outcome::Reply(vec![
-                response.encode(envelope.correlation_id, envelope.version)?,
-            ])),
+    }
+
+    /// Tells those who wait for a log how far readers and writers are now, and returns that.
+    pub(crate) fn settle(&mut self, place: &Place) -> (i64, i64) {
+        let (shown, synced, written) = self.topics.take_shown(place);
+        if shown > 0 {
+            self.parked.appended(place, shown);
         }
+        self.parked.settle(place, synced, written);
+        (synced, written)
     }
 
     fn incoming(&self, version: i16, topic: &TopicProduce, body: &Bytes) -> Incoming {
@@ -104,9 +159,10 @@ impl Core {
         place: &Place,
         mut batch: BytesMut,
         kept_whole: Option<usize>,
-    ) -> Result<PartitionProduced, ErrorCode> {
+    ) -> Result<Written, ErrorCode> {
         let log = self.topics.log(&place.topic, place.partition)?;
         let start = log.start();
+        let end = log.end();
         let mut header = match checked(&batch) {
             Ok(header) => header,
             Err(fault) => {
@@ -114,22 +170,27 @@ impl Core {
                 tracing::warn!(%topic, partition, %fault, "refused a batch");
                 let error_message = Some(string(&fault.to_string()));
                 let failed = PartitionProduced::failed(place.partition, fault.code());
-                return Ok(PartitionProduced { error_message, ..failed });
+                let answer = PartitionProduced { error_message, ..failed };
+                return Ok(Written { answer, unsynced: None });
             }
         };
         if let Verdict::Duplicate { base_offset } = log.check(&header)? {
-            return Ok(PartitionProduced::written(place.partition, base_offset, start));
+            let answer = PartitionProduced::written(place.partition, base_offset, start);
+            let next = base_offset + i64::from(header.record_count);
+            return Ok(Written { answer, unsynced: (next > end).then_some(next) });
         }
-        header.base_offset = log.end();
+        header.base_offset = log.next_offset();
         header.partition_leader_epoch = self.topics.leader_epoch();
         if kept_whole.is_some_and(|least| batch.len() < least) {
             batch = BytesMut::from(&batch[..]);
         }
         set_base_offset(&mut batch, header.base_offset);
         set_partition_leader_epoch(&mut batch, header.partition_leader_epoch);
-        let appended = self.topics.append(place, &header, batch.freeze())?;
-        self.parked.appended(place, appended.bytes);
-        Ok(PartitionProduced::written(place.partition, appended.base_offset, start))
+        self.topics.append(place, &header, batch.freeze())?;
+        let answer = PartitionProduced::written(place.partition, header.base_offset, start);
+        let next = header.last_offset() + 1;
+        let is_shown = self.topics.log(&place.topic, place.partition)?.end() >= next;
+        Ok(Written { answer, unsynced: (!is_shown).then_some(next) })
     }
 }
 

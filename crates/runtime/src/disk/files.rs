@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+/// Bytes that are written over themselves at a time.
+const REWRITE_CHUNK: usize = 1024 * 1024;
+
 /// A directory of the machine.
 #[derive(Clone, Debug)]
 pub struct FileDisk {
@@ -156,6 +159,20 @@ impl RealFile {
         // The allocator may have given more room than was asked for.
         bytes.truncate(len);
         Ok(bytes.into())
+    }
+
+    pub(super) fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut position = from;
+        while position < to {
+            let left = usize::try_from(to - position).unwrap_or(usize::MAX);
+            let bytes = self.read_at(position, left.min(REWRITE_CHUNK))?;
+            if bytes.is_empty() {
+                return Err(self.named()(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.inner.file.write_all_at(&bytes, position).map_err(self.named())?;
+            position += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     pub(super) fn truncate(&self, len: u64) -> io::Result<()> {

@@ -1,0 +1,300 @@
+//! One file of a log: whole batches, nothing else, and a sparse index of them in memory.
+//!
+//! The file is named by the first offset in it. What stands behind [`Segment::visible`] is not shown to readers: it waits
+//! to be synced, and is taken back if that fails.
+
+use std::io;
+
+use bytes::Bytes;
+use onrush_record::{BatchHeader, HEADER_LEN};
+use onrush_runtime::{Disk, File};
+
+use crate::producers::Claim;
+
+/// Bytes between two entries of a segment's index: what a read searches through at most, besides
+/// one batch.
+const INDEX_INTERVAL: u64 = 4 * 1024;
+
+/// Ends the name of every segment file.
+pub(crate) const SEGMENT_SUFFIX: &str = ".log";
+
+/// One file of a log.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: i64,
+    path: String,
+    file: File,
+    /// Bytes of whole batches. The file is longer only if a failed append could not be taken back
+    /// yet.
+    pub(crate) len: u64,
+    /// Bytes of them that readers see.
+    visible: u64,
+    index: Vec<IndexEntry>,
+    pub(crate) max_timestamp: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct IndexEntry {
+    offset: i64,
+    position: u64,
+    /// Latest time in the segment up to the next entry.
+    max_timestamp: i64,
+}
+
+/// Whether the first batch of a read may exceed the limit, so that a batch longer than any limit
+/// can still be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Oversized {
+    Allowed,
+    Refused,
+}
+
+/// A place in a segment between two batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Offset of the next record.
+    pub(crate) offset: i64,
+    pub(crate) position: u64,
+    /// Latest time below.
+    pub(crate) max_timestamp: i64,
+}
+
+impl Mark {
+    /// The beginning of a segment.
+    pub(crate) fn at_start(base: i64) -> Self {
+        Self { offset: base, position: 0, max_timestamp: i64::MIN }
+    }
+}
+
+impl Segment {
+    /// Begins an empty segment.
+    pub(crate) fn create(disk: &Disk, dir: &str, base: i64) -> io::Result<Self> {
+        let path = segment_path(dir, base);
+        // What a failed roll left behind holds nothing that was acknowledged.
+        if disk.exists(&path) {
+            disk.remove(&path)?;
+        }
+        let file = disk.create(&path)?;
+        disk.sync_dir(dir)?;
+        Ok(Self::over(path, base, file))
+    }
+
+    /// A segment over a file of which nothing is known yet.
+    pub(crate) fn over(path: String, base: i64, file: File) -> Self {
+        Self { base, path, file, len: 0, visible: 0, index: Vec::new(), max_timestamp: i64::MIN }
+    }
+
+    /// Notes a batch that stands at the end of the file.
+    pub(crate) fn note(&mut self, header: &BatchHeader, size: u64) {
+        if self.index.last().is_none_or(|last| self.len - last.position >= INDEX_INTERVAL) {
+            self.index.push(IndexEntry {
+                offset: header.base_offset,
+                position: self.len,
+                max_timestamp: self.max_timestamp,
+            });
+        }
+        self.len += size;
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        if let Some(last) = self.index.last_mut() {
+            last.max_timestamp = self.max_timestamp;
+        }
+    }
+
+    /// Shows readers everything up to `position`. Returns how many bytes are new to them.
+    pub(crate) fn show(&mut self, position: u64) -> u64 {
+        let before = self.visible;
+        self.visible = position.clamp(before, self.len);
+        self.visible - before
+    }
+
+    /// Takes back what stands behind `mark`.
+    pub(crate) fn cut(&mut self, mark: &Mark) {
+        self.index.retain(|entry| entry.position < mark.position);
+        self.len = self.len.min(mark.position);
+        self.visible = self.visible.min(self.len);
+        self.max_timestamp = mark.max_timestamp;
+        if let Some(last) = self.index.last_mut() {
+            last.max_timestamp = mark.max_timestamp;
+        }
+        // If this fails, the next append tries again before it writes.
+        if let Err(error) = self.take_back() {
+            tracing::error!(path = self.path, %error, "cannot cut a segment");
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes behind what is noted. After an error the segment is as before.
+    pub(crate) fn append(&self, batch: Bytes) -> io::Result<()> {
+        self.take_back()?;
+        let written = self.file.append(batch).map(drop);
+        if written.is_err() {
+            // If this fails too, the next append tries again before it writes.
+            let _ = self.take_back();
+        }
+        written
+    }
+
+    /// Cuts what a failed append left in the file.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        if self.file.len() > self.len { self.file.truncate(self.len) } else { Ok(()) }
+    }
+
+    pub(crate) fn read(
+        &self,
+        offset: i64,
+        max: usize,
+        oversized_first: Oversized,
+    ) -> io::Result<Bytes> {
+        let Some((position, size)) = self.find(offset)? else { return Ok(Bytes::new()) };
+        let limit = match oversized_first {
+            Oversized::Allowed => max.max(size),
+            Oversized::Refused => max,
+        };
+        if size > limit {
+            return Ok(Bytes::new());
+        }
+        // The index says where batches end, so the slice ends with one without looking at them.
+        let reach = position.saturating_add(limit as u64);
+        let end = if reach >= self.visible {
+            self.visible
+        } else {
+            let after = self.index.partition_point(|entry| entry.position <= reach);
+            let indexed = after.checked_sub(1).and_then(|last| self.index.get(last));
+            indexed.map_or(0, |entry| entry.position).max(position + size as u64)
+        };
+        let length = usize::try_from(end - position).unwrap_or(usize::MAX);
+        self.file.read_at(position, length)
+    }
+
+    /// Where the batch that contains `offset` stands, and its length.
+    fn find(&self, offset: i64) -> io::Result<Option<(u64, usize)>> {
+        let after = self.index.partition_point(|entry| entry.offset <= offset);
+        let Some(entry) = after.checked_sub(1).and_then(|at| self.index.get(at)) else {
+            return Ok(None);
+        };
+        let mut position = entry.position;
+        while position < self.visible {
+            let Some(header) = self.header_at(position)? else { break };
+            if header.last_offset() >= offset {
+                return Ok(Some((position, header.total_len())));
+            }
+            position += header.total_len() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The first batch with a record not older than `timestamp`.
+    pub(crate) fn first_since(&self, timestamp: i64) -> io::Result<Option<Bytes>> {
+        let Some(mut position) = self.indexed_since(timestamp) else { return Ok(None) };
+        while position < self.visible {
+            let Some(header) = self.header_at(position)? else { break };
+            if header.max_timestamp >= timestamp {
+                return self.file.read_at(position, header.total_len()).map(Some);
+            }
+            position += header.total_len() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The last place known from the index before the first batch with a record not older than
+    /// `timestamp`.
+    fn indexed_since(&self, timestamp: i64) -> Option<u64> {
+        // The times in the index never fall.
+        let at = self.index.partition_point(|entry| entry.max_timestamp < timestamp);
+        self.index.get(at).map(|entry| entry.position)
+    }
+
+    fn header_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
+        let bytes = self.file.read_at(position, HEADER_LEN)?;
+        BatchHeader::parse(&bytes).map(Some).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} at byte {position}: {error}", self.path),
+            )
+        })
+    }
+}
+
+/// The name of the segment that starts at `base`.
+pub(crate) fn segment_path(dir: &str, base: i64) -> String {
+    format!("{dir}/{base:020}{SEGMENT_SUFFIX}")
+}
+
+/// What a batch says of its producer, if that is an idempotent one.
+pub(crate) fn claim(header: &BatchHeader) -> Option<Claim> {
+    (header.producer_id >= 0).then_some(Claim {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        first_sequence: header.base_sequence,
+        count: header.record_count,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::header::set_base_offset;
+    use onrush_record::{BatchBuilder, Compression, Compressor};
+
+    use super::*;
+
+    /// A segment of batches of one record of 1,000 bytes, at these times.
+    fn segment_of(times: &[i64]) -> Segment {
+        let disk = Disk::memory();
+        disk.create_dir("t-0").expect("created");
+        let mut segment = Segment::create(&disk, "t-0", 0).expect("created");
+        for (offset, time) in (0..).zip(times) {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.append(*time, None, Some(&[7; 1_000]), &[]).expect("fits");
+            let mut batch = builder.seal(-1, -1, -1, &mut Compressor::default()).expect("sealed");
+            set_base_offset(&mut batch, offset);
+            let header = BatchHeader::parse(&batch).expect("a batch");
+            let size = batch.len() as u64;
+            segment.append(batch.freeze()).expect("appended");
+            segment.note(&header, size);
+        }
+        segment.show(u64::MAX);
+        segment
+    }
+
+    #[test]
+    fn a_time_is_looked_up_near_its_place_also_when_times_go_back() {
+        let times: Vec<i64> =
+            (0..100).map(|at| if at % 7 == 3 { at / 2 } else { at * 10 }).collect();
+        let segment = segment_of(&times);
+        for timestamp in 0..1_000 {
+            let expected = times.iter().position(|time| *time >= timestamp);
+            let found = segment.first_since(timestamp).expect("read");
+            let offset =
+                found.map(|batch| BatchHeader::parse(&batch).expect("a batch").base_offset);
+            assert_eq!(offset, expected.map(|at| at as i64), "time {timestamp}");
+            let Some(offset) = offset else { continue };
+            let (position, _) = segment.find(offset).expect("read").expect("there");
+            let from = segment.indexed_since(timestamp).expect("indexed");
+            let searched = position.checked_sub(from).expect("not behind it");
+            assert!(searched <= INDEX_INTERVAL + 1_100, "time {timestamp}: {searched} bytes");
+        }
+    }
+
+    #[test]
+    fn a_cut_segment_is_as_if_the_rest_had_never_been_written() {
+        let whole: Vec<i64> = (0..40).map(|at| at * 10).collect();
+        let short = segment_of(&whole[..23]);
+        let mark = Mark { offset: 23, position: short.len, max_timestamp: short.max_timestamp };
+        let mut cut = segment_of(&whole);
+        cut.cut(&mark);
+        assert_eq!((cut.len, cut.file.len()), (short.len, short.len));
+        assert_eq!(cut.max_timestamp, short.max_timestamp);
+        for timestamp in 0..400 {
+            let [of_cut, of_short] =
+                [&cut, &short].map(|segment| segment.first_since(timestamp).expect("read"));
+            assert_eq!(of_cut, of_short, "time {timestamp}");
+        }
+    }
+}

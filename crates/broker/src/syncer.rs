@@ -1,0 +1,190 @@
+//! The syncer: forces what was written to the disk, outside of the lock that requests need.
+//!
+//! ```text
+//!  Waiting --time or produce--> Taken: what is dirty --each--> Synced, result not told --> next, or Waiting
+//! ```
+//!
+//! Everything that is written while it syncs is covered by its next round, together (group commit). Under
+//! [`Fsync::Always`] a round begins as soon as something is written; else one per interval. A round never begins sooner
+//! than [`RETRY`] after one that failed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use onrush_runtime::{File, Instant, Runtime, Step, Wake, Work, WorkHandle};
+
+use crate::core::Core;
+use crate::server::Shared;
+use crate::topics::SyncTask;
+use crate::{BrokerError, Fsync};
+
+/// Pause after a failed sync.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A file that is to be synced.
+#[derive(Debug)]
+pub(crate) enum Unsynced {
+    Log(SyncTask),
+    /// The journal of committed offsets.
+    Offsets(File),
+}
+
+impl Unsynced {
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Log(task) => task.unsynced.sync(),
+            Self::Offsets(file) => file.sync(),
+        }
+    }
+}
+
+impl Core {
+    /// Whether a produce waits for the syncer.
+    pub(crate) fn wants_sync(&self) -> bool {
+        self.config.log_fsync() == Fsync::Always && self.topics.is_dirty()
+    }
+
+    fn take_unsynced(&mut self) -> VecDeque<Unsynced> {
+        let (tasks, gone) = self.topics.take_dirty();
+        for place in gone {
+            self.settle(&place);
+        }
+        let mut unsynced: VecDeque<Unsynced> = tasks.into_iter().map(Unsynced::Log).collect();
+        if matches!(self.config.fsync, Fsync::Interval(_)) {
+            if let Err(error) = self.offsets.heal() {
+                tracing::error!(%error, "cannot write the committed offsets anew");
+            }
+            unsynced.extend(self.offsets.take_dirty().map(Unsynced::Offsets));
+        }
+        unsynced
+    }
+
+    fn synced(&mut self, unsynced: &Unsynced, result: &io::Result<()>) {
+        match unsynced {
+            Unsynced::Log(task) => {
+                if let Err(error) = result {
+                    let (topic, partition) = (&task.place.topic, task.place.partition);
+                    tracing::error!(%topic, partition, %error, "cannot sync a log");
+                }
+                self.topics.synced(task, result);
+                self.settle(&task.place);
+            }
+            Unsynced::Offsets(_) => {
+                if let Err(error) = result {
+                    tracing::error!(%error, "cannot sync the committed offsets");
+                    self.offsets.sync_failed();
+                }
+            }
+        }
+    }
+}
+
+/// A syncer that runs; dropping it stops it without waiting.
+#[derive(Debug)]
+pub(crate) struct Syncer {
+    stop: Arc<AtomicBool>,
+    wake: Wake,
+    work: Option<WorkHandle>,
+}
+
+impl Syncer {
+    pub(crate) fn start(
+        runtime: &Runtime,
+        shared: Arc<Shared>,
+        fsync: Fsync,
+    ) -> Result<Self, BrokerError> {
+        let (stop, wake) = (Arc::new(AtomicBool::new(false)), shared.syncer.clone());
+        let interval = match fsync {
+            Fsync::Always => Duration::ZERO,
+            Fsync::Interval(interval) => interval,
+            // Only what a failed sync left behind is synced.
+            Fsync::Never => RETRY,
+        };
+        let rounds = Rounds {
+            shared,
+            stop: stop.clone(),
+            interval,
+            next: runtime.clock.now() + interval,
+            left: VecDeque::new(),
+            synced: None,
+            has_failed: false,
+        };
+        let work = runtime.spawn.work("onrush-syncer".to_owned(), wake.clone(), Box::new(rounds));
+        let work =
+            work.map_err(BrokerError::storage("start the syncer of", "the data directory"))?;
+        Ok(Self { stop, wake, work: Some(work) })
+    }
+
+    /// Stops it and waits until it has ended.
+    pub(crate) async fn stop(mut self) {
+        if let Some(work) = self.work.take() {
+            self.tell();
+            work.join().await;
+        }
+    }
+
+    fn tell(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// The rounds of a syncer, in small steps: between any two of them the simulation lets others go on.
+struct Rounds {
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    interval: Duration,
+    /// When the next round may begin.
+    next: Instant,
+    /// What is left of this round.
+    left: VecDeque<Unsynced>,
+    /// Of this round, with a result that the core has not been told.
+    synced: Option<(Unsynced, io::Result<()>)>,
+    has_failed: bool,
+}
+
+impl Work for Rounds {
+    fn run_once(&mut self, now: Instant) -> Step {
+        if let Some((unsynced, result)) = self.synced.take() {
+            self.has_failed |= result.is_err();
+            self.shared.with_core(|core| core.synced(&unsynced, &result));
+            return Step::Worked;
+        }
+        if let Some(unsynced) = self.left.pop_front() {
+            let result = unsynced.sync();
+            self.synced = Some((unsynced, result));
+            return Step::Worked;
+        }
+        if self.stop.load(Ordering::Acquire) {
+            return Step::Done;
+        }
+        if std::mem::take(&mut self.has_failed) {
+            self.next = now + self.interval.max(RETRY);
+        }
+        self.begin(now)
+    }
+}
+
+impl Rounds {
+    fn begin(&mut self, now: Instant) -> Step {
+        if now < self.next {
+            return Step::Idle { until: Some(self.next) };
+        }
+        self.left = self.shared.with_core(Core::take_unsynced);
+        if self.interval.is_zero() {
+            // The next produce wakes it.
+            return if self.left.is_empty() { Step::Idle { until: None } } else { Step::Worked };
+        }
+        self.next = now + self.interval;
+        Step::Worked
+    }
+}
