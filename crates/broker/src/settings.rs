@@ -32,8 +32,8 @@ pub(crate) use value::{Kind, LONGEST};
 /// Names and values that were set on one resource.
 pub(crate) type Overrides = BTreeMap<String, String>;
 
-/// Most bytes of the names and values that are set on one resource.
-pub(crate) const MAX_OVERRIDES: usize = 64 * 1024;
+/// Longest value: what is set is kept.
+const MAX_VALUE: usize = 256;
 
 /// How many known names the error for an unknown one gives first.
 const CLOSEST: usize = 3;
@@ -91,9 +91,14 @@ pub(crate) fn set<T>(
     value: &str,
 ) -> Result<(), SettingError> {
     let setting = find(table, name).ok_or_else(|| unknown(table, name))?;
-    (setting.write)(target, value).map_err(|reason| SettingError::Invalid {
+    let written = if value.len() > MAX_VALUE {
+        Err(format!("is longer than {MAX_VALUE} bytes"))
+    } else {
+        (setting.write)(target, value)
+    };
+    written.map_err(|reason| SettingError::Invalid {
         name: setting.name,
-        value: value.to_owned(),
+        value: value.chars().take(MAX_VALUE).collect(),
         reason,
     })
 }

@@ -20,7 +20,8 @@ const LISTENER: Listener = Listener { kind: Kind::List };
 
 impl Listener {
     fn parse(&self, text: &str) -> Result<String, String> {
-        let address = text.trim().strip_prefix(PLAINTEXT).ok_or_else(|| {
+        let one = text.trim().strip_prefix(PLAINTEXT).filter(|address| !address.contains(','));
+        let address = one.ok_or_else(|| {
             format!("must be {PLAINTEXT}host:port; there is one listener, without encryption")
         })?;
         // Without a host it is every address of the machine.
