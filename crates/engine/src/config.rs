@@ -83,6 +83,8 @@ pub enum Sabotage {
     Reorder,
     /// What was taken is committed, finished or not.
     CommitEarly,
+    /// What was committed is not looked at: every assignment begins anew.
+    Forget,
 }
 
 /// The sabotage of an engine: who asks first for the one event commits it.

@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use onrush_kafka::{
-    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining, Member,
-    Producer, Remedy, TopicPartition,
+    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining, ListedOffset,
+    Member, Producer, Remedy, TopicPartition,
 };
 use onrush_runtime::{Clock, Executor, Fault, Instant};
 use tokio::sync::{mpsc, watch};
@@ -36,7 +36,7 @@ use crate::assignment::{Assignment, Holding, Placement, TOKEN_STRIDE};
 use crate::client::LaneSink;
 use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
-use crate::config::{EngineConfig, HOOK_DEADLINE, Start};
+use crate::config::{EngineConfig, HOOK_DEADLINE, Sabotage, Start};
 use crate::error::{EngineError, PartitionStopped};
 use crate::inbox::Inbox;
 use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
@@ -317,9 +317,13 @@ impl Control {
     fn look_up_starts(&self, partitions: Vec<(TopicPartition, u64)>) {
         let (client, inbox) = (self.cluster.client.clone(), Arc::clone(&self.crew.inbox));
         let (group, start) = (self.config.group.clone(), self.config.start);
+        let forgets = self.config.sabotage == Sabotage::Forget;
         self.executor.spawn(async move {
             let names: Vec<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-            let starts = starts(&client, &group, start, &names).await;
+            let starts = match forgets {
+                true => first_starts(&client, start, &names).await,
+                false => starts(&client, &group, start, &names).await,
+            };
             inbox.push(ControlInput::Starts(partitions, starts));
         });
     }
@@ -691,18 +695,30 @@ async fn starts(
         });
     }
     cut_to_the_log(client, &mut starts).await?;
-    if missing.is_empty() {
-        return Ok(starts);
+    if !missing.is_empty() {
+        starts.extend(first_starts(client, start, &missing).await?);
     }
+    Ok(starts)
+}
+
+/// Where partitions start of which nothing is committed.
+async fn first_starts(
+    client: &Client,
+    start: Start,
+    partitions: &[TopicPartition],
+) -> Result<Vec<StartAt>, ClientError> {
     let at = match start {
         Start::Earliest => At::Earliest,
         Start::Latest => At::Latest,
     };
-    for (partition, listed) in client.list_offsets(&missing, at).await? {
-        let (committed, completed) = (None, CompletedSet::empty());
-        starts.push(StartAt { partition, offset: listed.offset, committed, completed });
-    }
-    Ok(starts)
+    let listed = client.list_offsets(partitions, at).await?;
+    let start = |(partition, listed): (TopicPartition, ListedOffset)| StartAt {
+        partition,
+        offset: listed.offset,
+        committed: None,
+        completed: CompletedSet::empty(),
+    };
+    Ok(listed.into_iter().map(start).collect())
 }
 
 /// Forgets what was done above the end of a log: the cluster lost it, and what comes there next is

@@ -92,12 +92,16 @@ impl Client {
             replication: Some(replication),
             configs: Vec::new(),
         };
-        for outcome in self.create_topics(&[topic], Effect::Apply).await.into_values() {
-            match outcome {
+        // Not by `create_topics`: the engine awaits this in a task, and a future that asks by way of
+        // an async closure is not known to be `Send`.
+        let mut tries = self.tries();
+        loop {
+            let asked = self.ask_creation(vec![creatable(&topic)], Effect::Apply).await;
+            match asked.and_then(|mut outcomes| outcomes.remove(name).unwrap_or(Ok(()))) {
                 Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
-                    return Err(error);
+                    tries.failed(error).await?;
                 }
-                _ => {}
+                _ => break,
             }
         }
         let mut topics = self.metadata(&[name]).await?;
@@ -110,23 +114,30 @@ impl Client {
         let names = topics.iter().map(|topic| topic.name.clone());
         self.for_each(ApiKey::CREATE_TOPICS, names, async |open| {
             let wanted = topics.iter().filter(|topic| open.contains(&topic.name));
-            let wanted: Vec<_> = wanted.map(creatable).collect();
-            // Any broker forwards it to the controller.
-            let response = self
-                .call_any(|_| create_topics::Request {
-                    topics: wanted.clone(),
-                    timeout_ms: self.change_timeout_ms(),
-                    validate_only: effect.validate_only(),
-                    ..create_topics::Request::default()
-                })
-                .await?;
-            let outcomes = response.topics.iter().map(|topic| {
-                let (name, message) = (topic.name.as_str(), topic.error_message.as_ref());
-                outcome(ApiKey::CREATE_TOPICS, name, topic.error_code, message)
-            });
-            Ok(outcomes.collect())
+            self.ask_creation(wanted.map(creatable).collect(), effect).await
         })
         .await
+    }
+
+    async fn ask_creation(
+        &self,
+        wanted: Vec<create_topics::request::CreatableTopic>,
+        effect: Effect,
+    ) -> Result<Outcomes<String, ()>, ClientError> {
+        // Any broker forwards it to the controller.
+        let response = self
+            .call_any(|_| create_topics::Request {
+                topics: wanted.clone(),
+                timeout_ms: self.change_timeout_ms(),
+                validate_only: effect.validate_only(),
+                ..create_topics::Request::default()
+            })
+            .await?;
+        let outcomes = response.topics.iter().map(|topic| {
+            let (name, message) = (topic.name.as_str(), topic.error_message.as_ref());
+            outcome(ApiKey::CREATE_TOPICS, name, topic.error_code, message)
+        });
+        Ok(outcomes.collect())
     }
 
     /// Deletes topics with all that is in them.
