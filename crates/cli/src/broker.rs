@@ -62,6 +62,9 @@ pub(crate) struct Arguments {
     /// Stop when stdin is closed, so that the broker ends with whoever started it.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// What the data directory keeps when the process is killed; volatile: what a power cut would leave.
+    #[arg(long, value_enum, hide = true, default_value = "files", requires = "data")]
+    disk: DiskArgument,
     /// Break something on purpose, to show that a test would notice.
     #[arg(long, value_enum, hide = true)]
     sabotage: Option<SabotageArgument>,
@@ -78,6 +81,14 @@ enum FsyncArgument {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum DiskArgument {
+    /// All that was written.
+    Files,
+    /// All that was synced.
+    Volatile,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum SabotageArgument {
     /// With --fsync always: acknowledge what is not on the disk yet.
     AckBeforeSync,
@@ -86,7 +97,11 @@ enum SabotageArgument {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let disk = match &arguments.data {
         None => Disk::memory(),
-        Some(dir) => Disk::files(dir).map_err(|error| {
+        Some(dir) => match arguments.disk {
+            DiskArgument::Files => Disk::files(dir),
+            DiskArgument::Volatile => Disk::volatile(dir),
+        }
+        .map_err(|error| {
             Failure::unavailable(format!(
                 "cannot use the data directory: {error}. Choose another one with --data."
             ))

@@ -7,6 +7,7 @@
 
 pub mod files;
 pub mod memory;
+pub mod volatile;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use bytes::Bytes;
 
 pub use self::files::FileDisk;
 pub use self::memory::MemoryDisk;
+pub use self::volatile::VolatileDisk;
+use crate::Random;
 
 /// A directory tree of append-only files.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub enum Disk {
     Files(FileDisk),
     /// Memory; lost with the process, or as told by [`MemoryDisk::crash`].
     Memory(MemoryDisk),
+    /// A directory of the machine that keeps, when the process ends, what a power cut would have left.
+    Volatile(VolatileDisk),
 }
 
 impl Disk {
@@ -34,6 +39,14 @@ impl Disk {
         FileDisk::open(root.into()).map(Self::Files)
     }
 
+    /// The directory `root` as it would survive power cuts: what was not synced ends with the process. For tests.
+    ///
+    /// # Errors
+    /// It cannot be created or read; the message names it.
+    pub fn volatile(root: impl Into<PathBuf>) -> io::Result<Self> {
+        VolatileDisk::open(FileDisk::open(root.into())?, Random::from_entropy()).map(Self::Volatile)
+    }
+
     /// An empty disk in memory.
     pub fn memory() -> Self {
         Self::Memory(MemoryDisk::default())
@@ -43,6 +56,7 @@ impl Disk {
     pub fn describe(&self) -> String {
         match self {
             Self::Files(disk) => disk.root().display().to_string(),
+            Self::Volatile(disk) => disk.machine().root().display().to_string(),
             Self::Memory(_) => "memory".to_owned(),
         }
     }
@@ -55,6 +69,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.create_dir(dir),
             Self::Memory(disk) => disk.create_dir(dir),
+            Self::Volatile(disk) => disk.create_dir(dir),
         }
     }
 
@@ -66,6 +81,7 @@ impl Disk {
         Ok(match self {
             Self::Files(disk) => File::Real(disk.create(path)?),
             Self::Memory(disk) => File::Memory(disk.create(path)?),
+            Self::Volatile(disk) => File::Volatile(disk.create(path)?),
         })
     }
 
@@ -77,6 +93,7 @@ impl Disk {
         Ok(match self {
             Self::Files(disk) => File::Real(disk.open_file(path)?),
             Self::Memory(disk) => File::Memory(disk.open_file(path)?),
+            Self::Volatile(disk) => File::Volatile(disk.open_file(path)?),
         })
     }
 
@@ -88,6 +105,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.rename(from, to),
             Self::Memory(disk) => disk.rename(from, to),
+            Self::Volatile(disk) => disk.rename(from, to),
         }
     }
 
@@ -99,6 +117,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.remove(path),
             Self::Memory(disk) => disk.remove(path),
+            Self::Volatile(disk) => disk.remove(path),
         }
     }
 
@@ -110,6 +129,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.remove_dir(dir),
             Self::Memory(disk) => disk.remove_dir(dir),
+            Self::Volatile(disk) => disk.remove_dir(dir),
         }
     }
 
@@ -121,6 +141,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.list(dir),
             Self::Memory(disk) => disk.list(dir),
+            Self::Volatile(disk) => disk.list(dir),
         }
     }
 
@@ -129,6 +150,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.exists(path),
             Self::Memory(disk) => disk.exists(path),
+            Self::Volatile(disk) => disk.exists(path),
         }
     }
 
@@ -140,6 +162,7 @@ impl Disk {
         match self {
             Self::Files(disk) => disk.sync_dir(dir),
             Self::Memory(disk) => disk.sync_dir(dir),
+            Self::Volatile(disk) => disk.sync_dir(dir),
         }
     }
 
@@ -151,6 +174,7 @@ impl Disk {
         Ok(match self {
             Self::Files(disk) => Lock { _held: Held::Real(disk.lock(path)?) },
             Self::Memory(disk) => Lock { _held: Held::Memory(disk.lock(path)?) },
+            Self::Volatile(disk) => Lock { _held: Held::Real(disk.lock(path)?) },
         })
     }
 }
@@ -175,6 +199,8 @@ pub enum File {
     Real(files::RealFile),
     /// Of a memory disk.
     Memory(memory::MemoryFile),
+    /// Of a volatile disk.
+    Volatile(volatile::VolatileFile),
 }
 
 impl File {
@@ -186,6 +212,7 @@ impl File {
         match self {
             Self::Real(file) => file.append(&bytes),
             Self::Memory(file) => file.append(bytes),
+            Self::Volatile(file) => file.append(bytes),
         }
     }
 
@@ -197,6 +224,7 @@ impl File {
         match self {
             Self::Real(file) => file.read_at(position, len),
             Self::Memory(file) => file.read_at(position, len),
+            Self::Volatile(file) => file.read_at(position, len),
         }
     }
 
@@ -208,6 +236,7 @@ impl File {
         match self {
             Self::Real(file) => file.truncate(len),
             Self::Memory(file) => file.truncate(len),
+            Self::Volatile(file) => file.truncate(len),
         }
     }
 
@@ -217,6 +246,7 @@ impl File {
         match self {
             Self::Real(file) => file.len(),
             Self::Memory(file) => file.len(),
+            Self::Volatile(file) => file.len(),
         }
     }
 
@@ -228,7 +258,7 @@ impl File {
     pub fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
         match self {
             Self::Real(file) => file.rewrite(from, to),
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::Volatile(_) => Ok(()),
         }
     }
 
@@ -240,6 +270,7 @@ impl File {
         match self {
             Self::Real(file) => file.sync(),
             Self::Memory(file) => file.sync(),
+            Self::Volatile(file) => file.sync(),
         }
     }
 }

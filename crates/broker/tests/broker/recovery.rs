@@ -19,7 +19,7 @@ fn config(fsync: Fsync) -> BrokerConfig {
 fn memory(disk: &Disk) -> &MemoryDisk {
     match disk {
         Disk::Memory(memory) => memory,
-        Disk::Files(_) => unreachable!("the tests make it in memory"),
+        Disk::Files(_) | Disk::Volatile(_) => unreachable!("the tests make it in memory"),
     }
 }
 

@@ -83,6 +83,10 @@ impl FileDisk {
         self.path(path).exists()
     }
 
+    pub(super) fn is_dir(&self, path: &str) -> bool {
+        self.path(path).is_dir()
+    }
+
     pub(super) fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let path = self.path(dir);
         fs::File::open(&path).and_then(|dir| dir.sync_all()).map_err(named(&path))

@@ -407,10 +407,12 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_files_do_the_same() {
+    fn all_disks_do_the_same() {
         the_same_on(&Disk::memory());
         let dir = tempfile::tempdir().unwrap();
         the_same_on(&Disk::files(dir.path()).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        the_same_on(&Disk::volatile(dir.path()).unwrap());
     }
 
     #[test]
