@@ -5,22 +5,32 @@
 mod bench;
 mod broker;
 mod cluster;
+mod completion;
+mod config;
+mod confirm;
 mod consume;
 mod demo;
+mod duration;
 mod embedded;
+mod explain;
 mod failure;
 mod group;
 mod http;
 mod interrupt;
+mod man;
 mod metrics;
+mod outcome;
+mod place;
 mod produce;
+mod records;
+mod stderr;
+mod table;
 mod topic;
 mod usage;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Failure};
 
@@ -38,35 +48,49 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    #[command(name = "demo-member", hide = true)]
+    DemoMember(demo::MemberArguments),
     Broker(broker::Arguments),
     Topic(topic::Arguments),
     Produce(produce::Arguments),
     Consume(consume::Arguments),
     Group(group::Arguments),
+    Config(config::Arguments),
     Bench(bench::Arguments),
+    Explain(explain::Arguments),
+    Completion(completion::Arguments),
+    Man(man::Arguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    if completion::answered(Arguments::command) {
+        return ExitCode::SUCCESS;
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return stderr::arguments(&error).into(),
+    };
     log_to_stderr();
     match run(&arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("onrush: {failure}");
-            failure.exit.into()
-        }
+        Err(failure) => stderr::failure(&failure).into(),
     }
 }
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Demo(arguments) => demo::run(arguments),
+        Command::DemoMember(arguments) => demo::run_member(arguments),
         Command::Broker(arguments) => broker::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Group(arguments) => group::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Completion(arguments) => completion::run(arguments),
+        Command::Man(arguments) => man::run(arguments, Arguments::command()),
     }
 }
 
@@ -74,11 +98,12 @@ fn run(command: &Command) -> Result<(), Failure> {
 fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colours)
+        .with_ansi(stderr::colours())
         .with_target(false)
+        // It would print that it cannot print.
+        .log_internal_errors(false)
         .init();
 }

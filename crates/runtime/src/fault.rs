@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 /// What went wrong, as far as the cure depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 #[repr(u16)]
 pub enum Fault {
     /// The arguments of a command cannot be used.

@@ -1,0 +1,51 @@
+//! Durations as people write them: `500ms`, `30s`, `5m`, `1h`, `2d`.
+
+use std::time::Duration;
+
+/// Units, the largest first, in milliseconds.
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Reads one; the error says how it is written.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let millis = factor.zip(number.parse::<u64>().ok()).and_then(|(f, n)| n.checked_mul(f));
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is no duration: write 500ms, 30s, 5m, 1h or 2d"))
+}
+
+/// Writes it in the largest unit that keeps it whole.
+pub(crate) fn text(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let whole = |(_, factor): &&(&str, u64)| millis >= *factor && millis.is_multiple_of(*factor);
+    match UNITS.iter().find(whole) {
+        Some((name, factor)) => format!("{}{name}", millis / factor),
+        None => "0s".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_back() {
+        for (given, millis) in
+            [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0)]
+        {
+            assert_eq!(parse(given), Ok(Duration::from_millis(millis)), "{given}");
+            assert_eq!(text(Duration::from_millis(millis)), given);
+        }
+        assert_eq!(text(Duration::from_millis(90_000)), "90s");
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for given in ["", "5", "s", "5 s", "-5s", "1.5s", "5S", "99999999999999999d"] {
+            assert!(parse(given).unwrap_err().contains("30s"), "{given}");
+        }
+    }
+}
