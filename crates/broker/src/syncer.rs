@@ -188,3 +188,6 @@ impl Rounds {
         Step::Worked
     }
 }
+
+#[cfg(test)]
+mod tests;
