@@ -1,17 +1,271 @@
 //! `onrush produce`: records from stdin or files into a topic.
+//!
+//! A thread reads ([`input`]), the command's own decodes and appends ([`sending`]), the client's sends. Memory is bounded by
+//! the pieces of input that are on their way, the record that is not whole yet, and the producer's batches. Whatever ends the
+//! input (its end, a fault in it, Ctrl-C, a batch that fails), what was appended is flushed and counted.
 
-use clap::Args;
+mod acks;
+mod input;
+mod pacer;
+mod sending;
 
-use crate::cluster::Cluster;
-use crate::failure::Failure;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Send records to a topic.
+use clap::{Args, ValueEnum};
+use onrush_kafka::produce::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES};
+use onrush_kafka::{Compression, Header, Producer, ProducerConfig};
+use onrush_runtime::Instant;
+
+use self::acks::Acks;
+use self::input::Input;
+use self::sending::{Placement, Rules, Sending};
+use crate::cluster::{Cluster, Session};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::stderr::note;
+use crate::records::decoder::InputFormat;
+use crate::records::raw::{Delimiters, unescape};
+
+/// Send records to a topic, from stdin or files.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  echo hello | onrush produce greetings                            # each line is a value
+  onrush produce greetings -K : <<< 'en:hello'                     # key before a delimiter
+  onrush produce flights --format csv --key tail flights.csv       # rows become JSON objects
+  onrush consume flights --json --offset :end | onrush produce copy --json
+  echo | onrush produce greetings --key en -Z                      # a tombstone
+
+docs/records.md describes the formats.")]
 pub(crate) struct Arguments {
+    /// Topic to send to; it must exist.
+    topic: String,
+    /// Files to read, one after the other; - is stdin, which is read if there are none.
+    files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
+    /// What the input consists of.
+    #[arg(long, short, value_enum, default_value = "raw")]
+    format: Format,
+    /// Short for --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Key of every record; with --format csv, the column that has it.
+    #[arg(long, short = 'k', value_name = "KEY")]
+    key: Option<String>,
+    /// Header of every record, NAME=VALUE, NAME:VALUE, or NAME for one without a value (repeatable).
+    #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, Option<String>)>,
+    /// Partition of every record; auto goes by the key, also where a JSON line says otherwise.
+    #[arg(long, short, value_name = "N|auto", value_parser = placement)]
+    partition: Option<Placement>,
+    /// Raw: what ends a record (escapes: \n \r \t \0 \\ \xNN).
+    #[arg(long, short = 'D', value_name = "TEXT", default_value = "\\n", value_parser = Delimiter::parse)]
+    delimiter: Delimiter,
+    /// Raw: what ends the key at the start of a record; a record without it has no key.
+    #[arg(long, short = 'K', value_name = "TEXT", value_parser = Delimiter::parse, conflicts_with = "key")]
+    key_delimiter: Option<Delimiter>,
+    /// Raw: a key or value that is exactly TEXT (nothing, if it is left out) is null; a null value is a tombstone.
+    #[arg(long, short = 'Z', value_name = "TEXT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    null: Option<String>,
+    /// CSV: what separates fields, one byte.
+    #[arg(long, value_name = "CHAR", default_value = ",", value_parser = separator)]
+    separator: u8,
+    /// What batches are compressed with.
+    #[arg(long, short = 'z', value_enum, default_value = "none")]
+    compression: Codec,
+    /// Who must have a record before it counts as sent.
+    #[arg(long, value_enum, default_value = "all")]
+    acks: Acknowledged,
+    /// Send at most N records per second.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    rate: Option<u64>,
+    /// Give records the time of sending, also where a JSON line says otherwise.
+    #[arg(long)]
+    now: bool,
+    /// Largest record; raise it with the topic's max.message.bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_BATCH_BYTES as u64, value_parser = clap::value_parser!(u64).range(1_024..=MAX_REQUEST_BYTES as u64))]
+    max_message_bytes: u64,
+    /// Say nothing when all went well.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Each line is a value.
+    Raw,
+    /// Each line is a JSON object with key, value, headers and more, as onrush consume --json writes it.
+    Json,
+    /// Each row is a value, a JSON object with the names of the header row.
+    Csv,
+    /// Key and value, each after its length: 32 bits, big-endian, -1 for null.
+    Length,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Codec {
+    fn compression(self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip { level: 6 },
+            Self::Snappy => Compression::Snappy,
+            Self::Lz4 => Compression::Lz4,
+            Self::Zstd => Compression::Zstd { level: 3 },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Acknowledged {
+    /// All replicas in sync.
+    All,
+    /// The leader.
+    Leader,
+}
+
+/// Bytes that were typed with escapes.
+#[derive(Clone, Debug)]
+struct Delimiter(Vec<u8>);
+
+impl Delimiter {
+    fn parse(text: &str) -> Result<Self, String> {
+        unescape(text).map(Self)
+    }
+}
+
+fn header(text: &str) -> Result<(String, Option<String>), String> {
+    Ok(match text.split_once(['=', ':']) {
+        None => (text.to_owned(), None),
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+    })
+}
+
+fn placement(text: &str) -> Result<Placement, String> {
+    match text.parse() {
+        Ok(partition @ 0..) => Ok(Placement::Fixed(partition)),
+        _ if text == "auto" => Ok(Placement::Key),
+        _ => Err("expected the number of a partition, or auto".to_owned()),
+    }
+}
+
+fn separator(text: &str) -> Result<u8, String> {
+    match unescape(text)?[..] {
+        [byte] if !matches!(byte, b'\n' | b'\r' | b'"') => Ok(byte),
+        _ => Err("expected one byte that is no quote and no line end".to_owned()),
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.cluster.run(async |_session| Ok(()))
+    arguments.cluster.run(async |session| produce(arguments, session).await)
+}
+
+async fn produce(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::listen_twice(&session.executor);
+    session.client.metadata(&[&arguments.topic]).await?;
+    let config = arguments.producer();
+    let largest = config.max_batch_bytes;
+    let producer = Producer::start(&session.client, config).await?;
+    let acks = Arc::new(Acks::default());
+    let mut appender = producer.appender(acks.clone());
+    let topic = appender.topic(&arguments.topic)?;
+    let mut input = Input::start(&session.runtime, &arguments.files)?;
+    let mut sending = Sending::new(
+        appender,
+        topic,
+        arguments.rules(),
+        arguments.rate,
+        arguments.input_format(),
+        largest,
+    );
+    let outcome = tokio::select! {
+        biased;
+        () = interrupt.requested() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        () = acks.failure() => Ok(()),
+        outcome = sending.run(&mut input) => outcome,
+    };
+    sending.appender.flush(Instant::now());
+    producer.flush().await;
+    account(arguments, outcome, sending.sent, &acks)
+}
+
+/// Tells how many records were sent and acknowledged, with whatever went wrong.
+fn account(
+    arguments: &Arguments,
+    outcome: Result<(), Failure>,
+    sent: u64,
+    acks: &Acks,
+) -> Result<(), Failure> {
+    let counts = format!("{sent} records sent, {} acknowledged", acks.acknowledged());
+    let failure = match (outcome, acks.failed()) {
+        (Ok(()), None) => {
+            if !arguments.quiet {
+                note(counts);
+            }
+            return Ok(());
+        }
+        (Err(failure), None) => failure,
+        (Ok(()), Some((count, error))) => {
+            Failure::from(error).doing(format!("{count} records were not acknowledged"))
+        }
+        (Err(failure), Some((count, error))) => {
+            let message = format!("{failure}; {count} records were not acknowledged: {error}");
+            Failure { message, ..failure }
+        }
+    };
+    Err(Failure { message: format!("{failure}; {counts}"), ..failure })
+}
+
+impl Arguments {
+    fn producer(&self) -> ProducerConfig {
+        ProducerConfig {
+            compression: self.compression.compression(),
+            max_batch_bytes: usize::try_from(self.max_message_bytes).unwrap_or(MAX_BATCH_BYTES),
+            acks: match self.acks {
+                Acknowledged::All => onrush_kafka::Acks::All,
+                Acknowledged::Leader => onrush_kafka::Acks::Leader,
+            },
+            ..ProducerConfig::default()
+        }
+    }
+
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+
+    fn input_format(&self) -> InputFormat {
+        match self.format() {
+            Format::Raw => InputFormat::Raw(Delimiters {
+                record: self.delimiter.0.clone(),
+                key: self.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
+                null: self.null.as_ref().map(|text| text.clone().into_bytes()),
+            }),
+            Format::Json => InputFormat::Json,
+            Format::Csv => InputFormat::Csv { separator: self.separator, key: self.key.clone() },
+            Format::Length => InputFormat::Length,
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        let headers = self.headers.iter().map(|(name, value)| Header {
+            key: name.as_str(),
+            value: value.as_ref().map(String::as_bytes),
+        });
+        let by_column = self.format() == Format::Csv;
+        Rules {
+            key: self.key.as_ref().filter(|_| !by_column).map(String::as_bytes),
+            headers: headers.collect(),
+            placement: self.partition.unwrap_or(Placement::Input),
+            stamp_now: self.now,
+        }
+    }
 }
