@@ -146,6 +146,19 @@ impl Core {
             }
             ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
             ApiKey::CREATE_TOPICS => answer(envelope, body, |request| self.create_topics(request)),
+            ApiKey::CREATE_PARTITIONS => {
+                answer(envelope, body, |request| self.create_partitions(request))
+            }
+            ApiKey::DESCRIBE_CONFIGS => {
+                answer(envelope, body, |request| self.describe_configs(version, request))
+            }
+            ApiKey::ALTER_CONFIGS => answer(envelope, body, |request| self.alter_configs(request)),
+            ApiKey::INCREMENTAL_ALTER_CONFIGS => {
+                answer(envelope, body, |request| self.incremental_alter_configs(request))
+            }
+            ApiKey::LIST_CONFIG_RESOURCES => {
+                answer(envelope, body, |request| self.list_config_resources(version, request))
+            }
             ApiKey::DELETE_TOPICS => {
                 answer(envelope, body, |request| self.delete_topics(version, request))
             }

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_versions;
 mod cluster;
+mod configs;
 mod coordinator;
 mod fetch;
 mod list_offsets;

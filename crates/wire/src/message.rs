@@ -184,6 +184,7 @@ messages! {
     delete_groups DELETE_GROUPS: delete_groups_request DeleteGroupsRequestData, delete_groups_response DeleteGroupsResponseData;
     describe_configs DESCRIBE_CONFIGS: describe_configs_request DescribeConfigsRequestData, describe_configs_response DescribeConfigsResponseData;
     incremental_alter_configs INCREMENTAL_ALTER_CONFIGS: incremental_alter_configs_request IncrementalAlterConfigsRequestData, incremental_alter_configs_response IncrementalAlterConfigsResponseData;
+    list_config_resources LIST_CONFIG_RESOURCES: list_config_resources_request ListConfigResourcesRequestData, list_config_resources_response ListConfigResourcesResponseData;
     alter_configs ALTER_CONFIGS: alter_configs_request AlterConfigsRequestData, alter_configs_response AlterConfigsResponseData;
     create_partitions CREATE_PARTITIONS: create_partitions_request CreatePartitionsRequestData, create_partitions_response CreatePartitionsResponseData;
     delete_records DELETE_RECORDS: delete_records_request DeleteRecordsRequestData, delete_records_response DeleteRecordsResponseData;

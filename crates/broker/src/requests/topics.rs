@@ -1,123 +1,93 @@
-//! CreateTopics, DeleteTopics, InitProducerId.
+//! CreateTopics, CreatePartitions, DeleteTopics, InitProducerId.
 
-use std::collections::BTreeMap;
+mod create;
 
-use onrush_wire::message::create_topics::request::CreatableTopic;
-use onrush_wire::message::create_topics::response::CreatableTopicResult;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use onrush_wire::message::delete_topics::response::DeletableTopicResult;
-use onrush_wire::message::{create_topics, delete_topics, init_producer_id};
+use onrush_wire::message::{delete_topics, init_producer_id};
 use onrush_wire::{ErrorCode, KafkaString, Uuid};
 
 use crate::core::{Core, string};
 use crate::topics::TopicRef;
 
-/// "As the broker thinks best", for the number of partitions and of replicas.
-const DEFAULT: i32 = -1;
+/// The first version of DeleteTopics that has an error for brokers which keep all topics.
+const DELETION_DISABLED: i16 = 3;
 
 /// The first version of DeleteTopics that may name topics by id.
 const DELETE_BY_ID: i16 = 6;
 
+/// Why a request is not carried out for a topic.
+type Refusal = (ErrorCode, String);
+
 impl Core {
-    pub(crate) fn create_topics(
-        &mut self,
-        request: create_topics::Request,
-    ) -> create_topics::Response {
-        let mut named: BTreeMap<&str, u32> = BTreeMap::new();
-        for topic in &request.topics {
-            *named.entry(topic.name.as_str()).or_default() += 1;
-        }
-        let topics = request
-            .topics
-            .iter()
-            .map(|topic| match named.get(topic.name.as_str()) {
-                Some(1) => self.create_topic(topic, request.validate_only),
-                _ => refused(
-                    topic,
-                    ErrorCode::INVALID_REQUEST,
-                    "the request names it more than once",
-                ),
-            })
-            .collect();
-        create_topics::Response { topics, ..create_topics::Response::default() }
-    }
-
-    fn create_topic(
-        &mut self,
-        topic: &CreatableTopic,
-        validate_only: bool,
-    ) -> CreatableTopicResult {
-        if !matches!(topic.replication_factor, -1 | 1) && topic.assignments.is_empty() {
-            let reason = "there is one broker: the replication factor is 1 (or -1, the default)";
-            return refused(topic, ErrorCode::INVALID_REPLICATION_FACTOR, reason);
-        }
-        let partitions = match topic.num_partitions {
-            DEFAULT if topic.assignments.is_empty() => self.config.default_partitions,
-            DEFAULT => i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX),
-            count => count,
-        };
-        let name = topic.name.as_str();
-        for config in &topic.configs {
-            tracing::warn!(
-                topic = name,
-                config = config.name.as_str(),
-                "topics have no settings here: ignored one"
-            );
-        }
-        let created = if validate_only {
-            self.topics.may_create(name, partitions).map(|()| Uuid::ZERO)
-        } else {
-            self.topics.create(&self.random, name, partitions).map(|topic| topic.id)
-        };
-        match created {
-            Ok(topic_id) => CreatableTopicResult {
-                name: topic.name.clone(),
-                topic_id,
-                num_partitions: partitions,
-                replication_factor: 1,
-                configs: Some(Vec::new()),
-                ..CreatableTopicResult::default()
-            },
-            Err(error) => refused(topic, error, reason(error)),
-        }
-    }
-
     pub(crate) fn delete_topics(
         &mut self,
         version: i16,
         request: delete_topics::Request,
     ) -> delete_topics::Response {
-        let responses = if version >= DELETE_BY_ID {
-            let by_state = request.topics.iter();
-            by_state.map(|topic| self.delete_topic(topic.name.as_ref(), topic.topic_id)).collect()
+        let named: Vec<(Option<&KafkaString>, Uuid)> = if version >= DELETE_BY_ID {
+            request.topics.iter().map(|topic| (topic.name.as_ref(), topic.topic_id)).collect()
         } else {
-            let names = request.topic_names.iter();
-            names.map(|name| self.delete_topic(Some(name), Uuid::ZERO)).collect()
+            request.topic_names.iter().map(|name| (Some(name), Uuid::ZERO)).collect()
         };
+        let mut seen = BTreeSet::new();
+        let mut responses = Vec::with_capacity(named.len());
+        for (name, id) in named {
+            let first = seen.insert((name.map(KafkaString::as_str), id));
+            let deleted =
+                if first { self.delete_topic(version, name, id) } else { Err(named_twice()) };
+            responses.push(match deleted {
+                Ok((name, topic_id)) => DeletableTopicResult {
+                    name: Some(string(&name)),
+                    topic_id,
+                    ..DeletableTopicResult::default()
+                },
+                Err((error, reason)) => DeletableTopicResult {
+                    name: name.cloned(),
+                    topic_id: id,
+                    error_code: error.0,
+                    error_message: Some(string(&reason)),
+                    ..DeletableTopicResult::default()
+                },
+            });
+        }
         delete_topics::Response { responses, ..delete_topics::Response::default() }
     }
 
-    fn delete_topic(&mut self, name: Option<&KafkaString>, id: Uuid) -> DeletableTopicResult {
-        let asked = name.map_or(TopicRef::Id(id), |name| TopicRef::Name(name.as_str()));
-        let found = self.topics.find(asked).map(|topic| topic.name.clone());
-        let deleted = found.and_then(|name| {
-            // First, so that no crash can leave them for another topic of that name.
-            self.offsets.forget_topic(&name).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
-            let id = self.topics.delete(&name)?;
-            Ok((name, id))
-        });
-        match deleted {
-            Ok((name, topic_id)) => DeletableTopicResult {
-                name: Some(string(&name)),
-                topic_id,
-                ..DeletableTopicResult::default()
-            },
-            Err(error) => DeletableTopicResult {
-                name: name.cloned(),
-                topic_id: id,
-                error_code: error.0,
-                ..DeletableTopicResult::default()
-            },
+    fn delete_topic(
+        &mut self,
+        version: i16,
+        name: Option<&KafkaString>,
+        id: Uuid,
+    ) -> Result<(Arc<str>, Uuid), Refusal> {
+        if !self.config.delete_topics {
+            let error = if version >= DELETION_DISABLED {
+                ErrorCode::TOPIC_DELETION_DISABLED
+            } else {
+                ErrorCode::INVALID_REQUEST
+            };
+            return Err((error, "the broker keeps topics: delete.topic.enable is false".to_owned()));
         }
+        let asked = match name {
+            Some(name) if id == Uuid::ZERO => TopicRef::Name(name.as_str()),
+            None if id != Uuid::ZERO => TopicRef::Id(id),
+            _ => {
+                let reason = "a topic is named by its name or by its id".to_owned();
+                return Err((ErrorCode::INVALID_REQUEST, reason));
+            }
+        };
+        let found = self.topics.find(asked).map(|topic| topic.name.clone());
+        let name = found.map_err(|error| (error, "there is no such topic".to_owned()))?;
+        let unwritten = || {
+            let reason = "the broker could not write it to its disk; its log says why".to_owned();
+            (ErrorCode::KAFKA_STORAGE_ERROR, reason)
+        };
+        // First, so that no crash can leave them for another topic of that name.
+        self.offsets.forget_topic(&name).map_err(|_| unwritten())?;
+        let id = self.topics.delete(&name).map_err(|_| unwritten())?;
+        Ok((name, id))
     }
 
     pub(crate) fn init_producer_id(
@@ -147,27 +117,8 @@ impl Core {
     }
 }
 
-fn refused(topic: &CreatableTopic, error: ErrorCode, reason: &str) -> CreatableTopicResult {
-    CreatableTopicResult {
-        name: topic.name.clone(),
-        error_code: error.0,
-        error_message: Some(string(reason)),
-        num_partitions: -1,
-        replication_factor: -1,
-        ..CreatableTopicResult::default()
-    }
-}
-
-fn reason(error: ErrorCode) -> &'static str {
-    match error {
-        ErrorCode::TOPIC_ALREADY_EXISTS => "a topic of that name exists",
-        ErrorCode::INVALID_TOPIC_EXCEPTION => {
-            "topic names have 1 to 249 letters, digits, dots, underscores and hyphens, and are not . or .."
-        }
-        ErrorCode::INVALID_PARTITIONS => "the number of partitions is not between 1 and 1024",
-        ErrorCode::POLICY_VIOLATION => "the broker would have more than 10000 partitions",
-        _ => "the broker could not write it to its disk; its log says why",
-    }
+fn named_twice() -> Refusal {
+    (ErrorCode::INVALID_REQUEST, "the request names it more than once".to_owned())
 }
 
 #[cfg(test)]
@@ -192,13 +143,12 @@ mod tests {
         core.offsets.commit("g", vec![(place.clone(), committed)]).expect("stored");
         // There is room for the entry that forgets the commits, not for the one of the topic as well.
         memory.limit(Some(memory.used() + 20));
-        let refused = core.delete_topic(Some(&string("t")), Uuid::ZERO);
-        assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR.0);
+        let refused = core.delete_topic(6, Some(&string("t")), Uuid::ZERO).expect_err("no room");
+        assert_eq!(refused.0, ErrorCode::KAFKA_STORAGE_ERROR);
         assert!(core.topics.log("t", 0).is_ok());
         assert_eq!(core.offsets.get("g", &place), None);
         memory.limit(None);
-        let deleted = core.delete_topic(Some(&string("t")), Uuid::ZERO);
-        assert_eq!(deleted.error_code, 0);
+        core.delete_topic(6, Some(&string("t")), Uuid::ZERO).expect("deleted");
         assert!(core.topics.log("t", 0).is_err());
     }
 }

@@ -8,7 +8,6 @@ pub(crate) enum Kind {
     Boolean = 1,
     String = 2,
     Int = 3,
-    Short = 4,
     Long = 5,
     Double = 6,
     List = 7,
@@ -55,10 +54,6 @@ pub(super) struct Number {
 
 pub(super) const fn int(min: i64, max: i64) -> Number {
     Number { kind: Kind::Int, min, max }
-}
-
-pub(super) const fn short(min: i64, max: i64) -> Number {
-    Number { kind: Kind::Short, min, max }
 }
 
 pub(super) const fn long(min: i64, max: i64) -> Number {
