@@ -146,6 +146,15 @@ impl Core {
             }
             ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
             ApiKey::CREATE_TOPICS => answer(envelope, body, |request| self.create_topics(request)),
+            ApiKey::OFFSET_FOR_LEADER_EPOCH => {
+                answer(envelope, body, |request| self.offset_for_leader_epoch(request))
+            }
+            ApiKey::DESCRIBE_TOPIC_PARTITIONS => {
+                answer(envelope, body, |request| self.describe_topic_partitions(request))
+            }
+            ApiKey::DESCRIBE_LOG_DIRS => {
+                answer(envelope, body, |request| self.describe_log_dirs(request))
+            }
             ApiKey::CREATE_PARTITIONS => {
                 answer(envelope, body, |request| self.create_partitions(request))
             }

@@ -7,4 +7,5 @@ mod coordinator;
 mod fetch;
 mod list_offsets;
 mod produce;
+mod records;
 mod topics;

@@ -207,6 +207,11 @@ impl Topics {
         Ok(())
     }
 
+    /// Where everything is kept.
+    pub(crate) fn directory(&self) -> String {
+        self.disk.describe().to_string()
+    }
+
     /// Whether the disk keeps the very bytes that are appended.
     pub(crate) fn in_memory(&self) -> bool {
         matches!(self.disk, Disk::Memory(_))

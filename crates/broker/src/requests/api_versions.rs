@@ -17,12 +17,15 @@ const SERVED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::CREATE_TOPICS, 2, 7),
     (ApiKey::DELETE_TOPICS, 1, 6),
     (ApiKey::INIT_PRODUCER_ID, 0, 5),
+    (ApiKey::OFFSET_FOR_LEADER_EPOCH, 2, 4),
     (ApiKey::DESCRIBE_CONFIGS, 1, 4),
     (ApiKey::ALTER_CONFIGS, 0, 2),
+    (ApiKey::DESCRIBE_LOG_DIRS, 1, 5),
     (ApiKey::CREATE_PARTITIONS, 0, 3),
     (ApiKey::INCREMENTAL_ALTER_CONFIGS, 0, 1),
     (ApiKey::DESCRIBE_CLUSTER, 0, 2),
     (ApiKey::LIST_CONFIG_RESOURCES, 0, 1),
+    (ApiKey::DESCRIBE_TOPIC_PARTITIONS, 0, 0),
     (ApiKey::CONSUMER_GROUP_HEARTBEAT, 0, 1),
 ];
 

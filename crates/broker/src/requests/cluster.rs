@@ -1,13 +1,26 @@
-//! Metadata and DescribeCluster: who leads what. One node leads everything.
+//! Metadata, DescribeTopicPartitions, DescribeCluster and DescribeLogDirs: who leads what, and where
+//! it is. One node leads everything, in one directory.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 use onrush_wire::message::metadata::request::MetadataRequestTopic;
 use onrush_wire::message::metadata::response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use onrush_wire::message::{describe_cluster, metadata};
+use onrush_wire::message::describe_log_dirs::response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use onrush_wire::message::describe_topic_partitions::response::{
+    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use onrush_wire::message::{
+    describe_cluster, describe_log_dirs, describe_topic_partitions, metadata,
+};
 use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::{Core, string};
+use crate::log::Log;
 use crate::topics::{Topic, TopicRef};
 
 /// The first version in which an empty list means none, not all.
@@ -15,6 +28,13 @@ const EMPTY_IS_NONE: i16 = 1;
 
 /// What DescribeCluster calls the endpoints of brokers, not of controllers.
 const BROKERS: i8 = 1;
+
+/// Most partitions in one answer to DescribeTopicPartitions: what Kafka's
+/// `max.request.partition.size.limit` is by default.
+const MAX_DESCRIBED_PARTITIONS: usize = 2_000;
+
+/// A number of bytes that is not known.
+const UNKNOWN: i64 = -1;
 
 impl Core {
     pub(crate) fn metadata(
@@ -110,5 +130,118 @@ impl Core {
             }],
             ..describe_cluster::Response::default()
         }
+    }
+
+    /// Tells partitions in pages, which continue where the last one ended.
+    pub(crate) fn describe_topic_partitions(
+        &self,
+        request: describe_topic_partitions::Request,
+    ) -> describe_topic_partitions::Response {
+        let first = request.cursor.as_ref();
+        let first = first.map_or(("", 0), |at| (at.topic_name.as_str(), at.partition_index));
+        let asked: BTreeSet<&str> = match request.topics.is_empty() {
+            true => self.topics.iter().map(|topic| &*topic.name).collect(),
+            false => request.topics.iter().map(|topic| topic.name.as_str()).collect(),
+        };
+        let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
+        let mut left = limit.clamp(1, MAX_DESCRIBED_PARTITIONS);
+        let mut response = describe_topic_partitions::Response::default();
+        for name in asked.range(first.0..) {
+            let from = if *name == first.0 { first.1.max(0) } else { 0 };
+            let Ok(topic) = self.topics.find(TopicRef::Name(name)) else {
+                response.topics.push(unknown_topic(name));
+                continue;
+            };
+            let until = topic.partitions().min(from.saturating_add(left as i32));
+            if left == 0 || until < topic.partitions() {
+                response.next_cursor = Some(Box::new(Cursor {
+                    topic_name: string(name),
+                    partition_index: if left == 0 { from } else { until },
+                    ..Cursor::default()
+                }));
+            }
+            if left > 0 {
+                response.topics.push(self.topic_page(topic, from..until));
+            }
+            if response.next_cursor.is_some() {
+                break;
+            }
+            left -= usize::try_from(until - from).unwrap_or(0);
+        }
+        response
+    }
+
+    fn topic_page(
+        &self,
+        topic: &Topic,
+        partitions: Range<i32>,
+    ) -> DescribeTopicPartitionsResponseTopic {
+        let node = self.config.node_id;
+        let partition = |index| DescribeTopicPartitionsResponsePartition {
+            partition_index: index,
+            leader_id: node,
+            leader_epoch: self.topics.leader_epoch(),
+            replica_nodes: vec![node],
+            isr_nodes: vec![node],
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            ..DescribeTopicPartitionsResponsePartition::default()
+        };
+        DescribeTopicPartitionsResponseTopic {
+            error_code: ErrorCode::NONE.0,
+            name: Some(string(&topic.name)),
+            topic_id: topic.id,
+            partitions: partitions.map(partition).collect(),
+            ..DescribeTopicPartitionsResponseTopic::default()
+        }
+    }
+
+    pub(crate) fn describe_log_dirs(
+        &self,
+        request: describe_log_dirs::Request,
+    ) -> describe_log_dirs::Response {
+        let topics = match &request.topics {
+            None => self.topics.iter().map(|topic| sizes(topic, |_| true)).collect(),
+            Some(asked) => asked
+                .iter()
+                .filter_map(|asked| {
+                    let topic = self.topics.find(TopicRef::Name(asked.topic.as_str())).ok()?;
+                    Some(sizes(topic, |index| asked.partitions.contains(&index)))
+                })
+                .collect(),
+        };
+        let directory = DescribeLogDirsResult {
+            log_dir: string(&self.topics.directory()),
+            topics,
+            total_bytes: UNKNOWN,
+            usable_bytes: UNKNOWN,
+            ..DescribeLogDirsResult::default()
+        };
+        describe_log_dirs::Response {
+            results: vec![directory],
+            ..describe_log_dirs::Response::default()
+        }
+    }
+}
+
+fn sizes(topic: &Topic, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
+    let numbered = (0..).zip(&topic.logs).filter(|(index, _)| wanted(*index));
+    let partition = |(index, log): (i32, &Log)| DescribeLogDirsPartition {
+        partition_index: index,
+        partition_size: i64::try_from(log.size()).unwrap_or(i64::MAX),
+        ..DescribeLogDirsPartition::default()
+    };
+    DescribeLogDirsTopic {
+        name: string(&topic.name),
+        partitions: numbered.map(partition).collect(),
+        ..DescribeLogDirsTopic::default()
+    }
+}
+
+fn unknown_topic(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
+        name: Some(string(name)),
+        ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

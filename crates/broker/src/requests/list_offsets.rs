@@ -17,6 +17,11 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// The first version of each that came later.
+const FIRST_VERSIONS: [(i64, i16); 4] =
+    [(MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9), (EARLIEST_PENDING_UPLOAD, 11)];
 
 /// The first version that tells the leader epoch.
 const LEADER_EPOCH: i16 = 4;
@@ -55,7 +60,7 @@ impl Core {
         let found = self
             .check_leader_epoch(asked.current_leader_epoch)
             .and_then(|()| self.topics.log(topic.as_str(), asked.partition_index))
-            .and_then(|log| offset_at(log, asked.timestamp));
+            .and_then(|log| offset_at(log, version, asked.timestamp));
         let (error, (offset, timestamp)) = match found {
             Ok(found) => (ErrorCode::NONE, found),
             Err(error) => (error, (-1, -1)),
@@ -72,17 +77,21 @@ impl Core {
     }
 }
 
-fn offset_at(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
+fn offset_at(log: &Log, version: i16, timestamp: i64) -> Result<Found, ErrorCode> {
+    if FIRST_VERSIONS.iter().any(|(special, first)| *special == timestamp && version < *first) {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     match timestamp {
         LATEST => Ok((log.end(), -1)),
         EARLIEST | EARLIEST_LOCAL => Ok((log.start(), -1)),
-        LATEST_TIERED => Ok((-1, -1)),
+        // All of the log is here, nothing is uploaded to another store.
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1)),
         MAX_TIMESTAMP => match log.segments().map(|segment| segment.max_timestamp).max() {
             Some(latest) if log.end() > log.start() => first_since(log, latest),
             _ => Ok((-1, -1)),
         },
         0.. => first_since(log, timestamp),
-        _ => Err(ErrorCode::INVALID_REQUEST),
+        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
     }
 }
 
