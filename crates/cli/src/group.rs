@@ -1,17 +1,43 @@
 //! `onrush group`: list, describe, reset and delete consumer groups.
 
-use clap::Args;
+mod delete;
+mod describe;
+mod list;
+mod offset_file;
+mod position;
+mod reset;
+mod scope;
 
-use crate::cluster::Cluster;
+use clap::{Args, Subcommand};
+
 use crate::failure::Failure;
 
 /// Look after consumer groups.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  onrush group list
+  onrush group describe billing
+  onrush group reset billing --to -15m --dry-run
+  onrush group delete billing --yes")]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    cluster: Cluster,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::Arguments),
+    Describe(describe::Arguments),
+    Reset(reset::Arguments),
+    Delete(delete::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.cluster.run(async |_session| Ok(()))
+    match &arguments.command {
+        Command::List(arguments) => list::run(arguments),
+        Command::Describe(arguments) => describe::run(arguments),
+        Command::Reset(arguments) => reset::run(arguments),
+        Command::Delete(arguments) => delete::run(arguments),
+    }
 }

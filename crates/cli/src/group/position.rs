@@ -1,0 +1,212 @@
+//! Where a group stands in a partition, and what lies before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onrush_engine::completed::CompletedSet;
+use onrush_kafka::{
+    Client, ClientError, Committed, ErrorCode, GroupDescription, GroupKind, TopicDescription,
+    TopicPartition,
+};
+use onrush_runtime::Fault;
+
+use crate::failure::Failure;
+use crate::outcome::failure;
+use crate::topic::{Extent, extents};
+
+/// A group's place in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) partition: TopicPartition,
+    /// What was committed; none if nothing was.
+    pub(super) committed: Option<i64>,
+    /// What the committer added.
+    pub(super) metadata: String,
+    /// Where the log begins and ends; none if the partition is gone or has no leader.
+    pub(super) extent: Option<Extent>,
+}
+
+impl Position {
+    /// Offsets that are there and not committed. What retention took away is not waited for.
+    pub(super) fn lag(&self) -> Option<i64> {
+        let (committed, extent) = (self.committed?, self.extent?);
+        Some(extent.end.saturating_sub(committed.max(extent.start)).max(0))
+    }
+
+    /// Events above the committed offset that an Onrush group has finished, as its commit says.
+    pub(super) fn done_above(&self) -> u64 {
+        let Some(committed) = self.committed else { return 0 };
+        let done = CompletedSet::decode(committed, &self.metadata);
+        let done = self.extent.map_or_else(CompletedSet::empty, |extent| done.below(extent.end));
+        done.runs().iter().map(|run| run.count()).sum()
+    }
+
+    /// What a person should know beside the numbers.
+    pub(super) fn note(&self) -> String {
+        let Some(extent) = self.extent else { return "no such partition, or no leader".to_owned() };
+        match (self.committed, self.done_above()) {
+            (Some(committed), _) if committed > extent.end => "beyond the end".to_owned(),
+            (Some(committed), _) if committed < extent.start => {
+                format!("{} expired unread", extent.start - committed)
+            }
+            (_, 0) => String::new(),
+            (_, done) => format!("{done} done above"),
+        }
+    }
+}
+
+/// What a group has committed, and where the logs of these partitions and of `more` are. Offsets are asked for before the
+/// ends of logs: the other way round, a commit in between would be above the end.
+pub(super) async fn positions(
+    client: &Client,
+    group: &str,
+    more: &BTreeSet<TopicPartition>,
+) -> Result<Vec<Position>, Failure> {
+    let committed = client.fetch_all_offsets(group).await.map_err(failure)?;
+    let committed: BTreeMap<TopicPartition, Committed> =
+        committed.into_iter().map(|offset| (offset.partition.clone(), offset)).collect();
+    let wanted: BTreeSet<TopicPartition> = committed.keys().chain(more).cloned().collect();
+    let topics = present(client, wanted.iter().map(|partition| &*partition.topic)).await?;
+    let extents = extents(client, &topics).await?;
+    let position = |partition: TopicPartition| {
+        let commit = committed.get(&partition).filter(|commit| commit.offset >= 0);
+        Position {
+            committed: commit.map(|commit| commit.offset),
+            metadata: commit.map(|commit| commit.metadata.clone()).unwrap_or_default(),
+            extent: extents.get(&partition).copied(),
+            partition,
+        }
+    };
+    Ok(wanted.into_iter().map(position).collect())
+}
+
+/// Those of these topics that exist.
+pub(super) async fn present<'a>(
+    client: &Client,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<TopicDescription>, Failure> {
+    let names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut topics = Vec::new();
+    for outcome in client.describe_topics(&names).await.into_values() {
+        match outcome {
+            Ok(topic) => topics.push(topic),
+            Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => {}
+            Err(error) => return Err(failure(error)),
+        }
+    }
+    Ok(topics)
+}
+
+/// The description of a group, or `None` if there is no group of this name.
+pub(super) async fn find(
+    client: &Client,
+    group: &str,
+) -> Result<Option<GroupDescription>, Failure> {
+    match client.describe_group(group).await {
+        Ok(description) => Ok(Some(description)),
+        Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {
+            let groups = client.list_groups().await.map_err(failure)?;
+            match groups.iter().find(|listed| listed.group == group) {
+                Some(other) if matches!(other.kind, GroupKind::Share | GroupKind::Streams) => {
+                    Err(Failure::usage(format!(
+                        "group {group} is a {} group; this command knows consumer groups (classic and KIP-848) only",
+                        other.kind
+                    )))
+                }
+                _ => Ok(None),
+            }
+        }
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// A group that is not there.
+pub(super) fn unknown(group: &str) -> Failure {
+    Failure::unavailable(format!(
+        "there is no group {group}; `onrush group list` shows the groups that there are"
+    ))
+    .code(Fault::UnknownGroup)
+}
+
+/// Refuses to touch a group that has members, and names them.
+pub(super) fn in_use(group: &GroupDescription, wish: &str) -> Result<(), Failure> {
+    if group.members.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = group
+        .members
+        .iter()
+        .take(MOST_NAMED)
+        .map(|member| format!("  {} (client {}, {})", member.id, member.client_id, member.host))
+        .collect();
+    let more = group.members.len().saturating_sub(MOST_NAMED);
+    let more = if more == 0 { String::new() } else { format!("\n  and {more} more") };
+    Err(Failure::unavailable(format!(
+        "group {} has members, which would not hear of it; stop them before you {wish}:\n{}{more}",
+        group.group,
+        names.join("\n")
+    ))
+    .code(Fault::GroupInUse))
+}
+
+/// Members named in an error.
+const MOST_NAMED: usize = 20;
+
+/// A change that was refused because members joined since they were looked for.
+pub(super) fn joined_meanwhile(group: &str, error: ClientError) -> Failure {
+    match error.code() {
+        Some(
+            ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::STALE_MEMBER_EPOCH
+            | ErrorCode::NON_EMPTY_GROUP,
+        ) => Failure::unavailable(format!(
+            "members joined group {group} in the meantime ({error}); stop them and try again"
+        ))
+        .code(Fault::GroupInUse),
+        _ => failure(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_engine::completed::{METADATA_LIMIT, OffsetRun};
+
+    use super::*;
+
+    fn position(committed: Option<i64>, metadata: &str) -> Position {
+        Position {
+            partition: TopicPartition::new("t", 0),
+            committed,
+            metadata: metadata.to_owned(),
+            extent: Some(Extent { start: 10, end: 100 }),
+        }
+    }
+
+    #[test]
+    fn lag_counts_what_is_there() {
+        assert_eq!(position(Some(40), "").lag(), Some(60));
+        assert_eq!(position(Some(100), "").lag(), Some(0));
+        assert_eq!(position(Some(3), "").lag(), Some(90), "what expired is gone");
+        assert_eq!(position(Some(120), "").lag(), Some(0), "never below 0");
+        assert_eq!(position(None, "").lag(), None);
+    }
+
+    #[test]
+    fn what_is_done_above_is_told_apart_from_what_is_behind() {
+        let mut done = CompletedSet::empty();
+        done.push(OffsetRun::new(41, 60));
+        done.push(OffsetRun::new(90, 120));
+        let position = position(Some(40), &done.encode(40, METADATA_LIMIT));
+        assert_eq!(position.done_above(), 20 + 10, "what is above the end was in another log");
+        assert_eq!(position.note(), "30 done above");
+    }
+
+    #[test]
+    fn notes_name_what_is_odd() {
+        assert_eq!(position(Some(40), "of another program").note(), "");
+        assert_eq!(position(Some(3), "").note(), "7 expired unread");
+        assert_eq!(position(Some(101), "").note(), "beyond the end");
+        let gone = Position { extent: None, ..position(Some(1), "") };
+        assert!(gone.note().starts_with("no such partition"));
+    }
+}
