@@ -2,7 +2,7 @@
 //!
 //! What must hold (the words are those of Jepsen's Kafka workload where it has one):
 //! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. Every acknowledged event is
-//!   in the final log; of a broker that does not sync, those acknowledged after its log was last cut;
+//!   in the final log, as far as the broker's policy of syncing promises it ([`Promise`]);
 //! - *committed early*: no committed offset was ever seen above an offset without a finished call (judged from the last
 //!   loss of log bytes on: before it, other records stood at the same offsets);
 //! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use onrush_runtime::{Instant, Trace};
 
@@ -74,6 +75,38 @@ pub(crate) struct Logged {
     pub(crate) payload: Payload,
 }
 
+/// What the broker promises of an event that it acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Promise {
+    /// It survives.
+    Everything,
+    /// It survives a crash that comes this much later.
+    OlderThan(Duration),
+    /// It may be gone after any crash.
+    Nothing,
+}
+
+/// The log lost bytes: the broker crashed, and came back.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    crashed: Instant,
+    /// Until then answers of the earlier life may have been taken in.
+    back: Option<Instant>,
+}
+
+impl Cut {
+    /// Whether it may have taken what was acknowledged at that time.
+    fn may_take(&self, acknowledged: Instant, promise: Promise) -> bool {
+        let before = self.back.is_none_or(|back| acknowledged <= back);
+        before
+            && match promise {
+                Promise::Everything => false,
+                Promise::OlderThan(age) => acknowledged + age > self.crashed,
+                Promise::Nothing => true,
+            }
+    }
+}
+
 /// What happened; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -90,7 +123,7 @@ struct Events {
     deaths: BTreeMap<Life, Instant>,
     samples: Vec<Sample>,
     assignments: BTreeSet<(Life, i32, i32)>,
-    last_cut: Option<Instant>,
+    cuts: Vec<Cut>,
 }
 
 impl History {
@@ -126,13 +159,21 @@ impl History {
         self.events().assignments.insert((life, partition, epoch));
     }
 
-    /// The log lost bytes: what was committed before may stand above records that came later.
-    pub(crate) fn log_was_cut(&self, at: Instant) {
-        self.events().last_cut = Some(at);
+    /// The log lost bytes in a crash.
+    pub(crate) fn log_was_cut(&self, crashed: Instant) {
+        self.events().cuts.push(Cut { crashed, back: None });
     }
 
+    /// The broker is back after a crash that took bytes.
+    pub(crate) fn cut_log_is_back(&self, at: Instant) {
+        if let Some(cut) = self.events().cuts.last_mut() {
+            cut.back = Some(at);
+        }
+    }
+
+    /// What was committed before that may stand above records that came later.
     pub(crate) fn last_cut(&self) -> Option<Instant> {
-        self.events().last_cut
+        self.events().last_cut()
     }
 
     pub(crate) fn died(&self, life: Life, at: Instant) {
@@ -155,12 +196,12 @@ impl History {
         assignments.saturating_sub(u64::from(partitions.unsigned_abs()))
     }
 
-    /// Judges the run. `synced`: the broker promised that acknowledged events survive.
-    pub(crate) fn check(&self, log: &[Logged], synced: bool) -> Vec<Violation> {
+    /// Judges the run.
+    pub(crate) fn check(&self, log: &[Logged], promise: Promise) -> Vec<Violation> {
         let events = self.events();
         let mut violations = Vec::new();
         let finished = events.finished();
-        events.check_lost(log, synced, &finished, &mut violations);
+        events.check_lost(log, promise, &finished, &mut violations);
         events.check_commits(log, &finished, &mut violations);
         events.check_order(&mut violations);
         violations
@@ -171,6 +212,10 @@ impl History {
 type Finished = BTreeMap<(i32, i64, u64), Instant>;
 
 impl Events {
+    fn last_cut(&self) -> Option<Instant> {
+        self.cuts.last().map(|cut| cut.back.unwrap_or(cut.crashed))
+    }
+
     fn finished(&self) -> Finished {
         let mut finished = Finished::new();
         for call in &self.calls {
@@ -188,7 +233,7 @@ impl Events {
     fn check_lost(
         &self,
         log: &[Logged],
-        synced: bool,
+        promise: Promise,
         finished: &Finished,
         violations: &mut Vec<Violation>,
     ) {
@@ -205,8 +250,7 @@ impl Events {
                 });
             }
         }
-        // Where the broker does not sync, what was acknowledged before the last cut may be gone.
-        let kept = |at: &Instant| synced || self.last_cut.is_none_or(|cut| *at > cut);
+        let kept = |at: &Instant| !self.cuts.iter().any(|cut| cut.may_take(*at, promise));
         let must_be_there = self.acknowledged.iter().filter(|(_, at)| kept(at));
         let vanished = must_be_there.filter(|(id, _)| !logged.contains(*id));
         violations.extend(vanished.map(|(&id, _)| Violation::Vanished { id }));
@@ -217,7 +261,7 @@ impl Events {
             if sample.committed > sample.log_end {
                 violations.push(Violation::CommittedBeyondLog(*sample));
             }
-            if self.last_cut.is_some_and(|cut| sample.at <= cut) {
+            if self.last_cut().is_some_and(|cut| sample.at <= cut) {
                 continue;
             }
             let below = log
@@ -309,8 +353,6 @@ impl fmt::Display for Violation {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const KEYED: Payload = Payload { id: 7, key: Some(1) };
@@ -336,20 +378,47 @@ mod tests {
         let start = Instant::now();
         let history = history(start);
         history.called(call(0, start, 10));
-        assert!(history.check(&[logged(0)], true).is_empty());
+        assert!(history.check(&[logged(0)], Promise::Everything).is_empty());
         history.died(0, start + Duration::from_millis(5));
-        assert!(matches!(history.check(&[logged(0)], true)[..], [Violation::Lost { .. }]));
+        assert!(matches!(
+            history.check(&[logged(0)], Promise::Everything)[..],
+            [Violation::Lost { .. }]
+        ));
     }
 
     #[test]
     fn an_acknowledged_event_that_is_not_in_a_synced_log_is_lost() {
         let start = Instant::now();
         let history = history(start);
-        assert!(matches!(history.check(&[], true)[..], [Violation::Vanished { id: 7 }]));
-        assert!(matches!(history.check(&[], false)[..], [Violation::Vanished { id: 7 }]));
+        assert!(matches!(
+            history.check(&[], Promise::Everything)[..],
+            [Violation::Vanished { id: 7 }]
+        ));
+        assert!(matches!(
+            history.check(&[], Promise::Nothing)[..],
+            [Violation::Vanished { id: 7 }]
+        ));
         history.log_was_cut(start + Duration::from_millis(1));
-        assert!(history.check(&[], false).is_empty(), "it was acknowledged before the cut");
-        assert!(matches!(history.check(&[], true)[..], [Violation::Vanished { id: 7 }]));
+        history.cut_log_is_back(start + Duration::from_millis(2));
+        assert!(
+            history.check(&[], Promise::Nothing).is_empty(),
+            "it was acknowledged before the cut"
+        );
+        assert!(matches!(
+            history.check(&[], Promise::Everything)[..],
+            [Violation::Vanished { id: 7 }]
+        ));
+    }
+
+    #[test]
+    fn only_what_is_older_than_the_interval_survives_for_sure() {
+        let start = Instant::now();
+        let (history, age) = (history(start), Duration::from_millis(100));
+        history.log_was_cut(start + age - Duration::from_millis(1));
+        history.cut_log_is_back(start + Duration::from_secs(1));
+        assert!(history.check(&[], Promise::OlderThan(age)).is_empty());
+        let sooner = Promise::OlderThan(age - Duration::from_millis(1));
+        assert!(matches!(history.check(&[], sooner)[..], [Violation::Vanished { id: 7 }]));
     }
 
     #[test]
@@ -360,7 +429,7 @@ mod tests {
         let at = start + Duration::from_millis(5);
         history.sampled(Sample { at, partition: 0, committed: 1, log_end: 1 });
         assert!(matches!(
-            history.check(&[logged(0)], true)[..],
+            history.check(&[logged(0)], Promise::Everything)[..],
             [Violation::CommittedEarly { .. }]
         ));
     }
@@ -369,7 +438,10 @@ mod tests {
     fn a_commit_above_the_log_end_is_noticed() {
         let history = History::default();
         history.sampled(Sample { at: Instant::now(), partition: 0, committed: 2, log_end: 1 });
-        assert!(matches!(history.check(&[], true)[..], [Violation::CommittedBeyondLog(_)]));
+        assert!(matches!(
+            history.check(&[], Promise::Everything)[..],
+            [Violation::CommittedBeyondLog(_)]
+        ));
     }
 
     #[test]
@@ -378,10 +450,10 @@ mod tests {
         let fell = History::default();
         fell.called(call(1, start, 0));
         fell.called(call(0, start, 0));
-        assert!(matches!(fell.check(&[], false)[..], [Violation::Reordered { .. }]));
+        assert!(matches!(fell.check(&[], Promise::Nothing)[..], [Violation::Reordered { .. }]));
         let overlapped = History::default();
         overlapped.called(call(0, start, 10));
         overlapped.called(call(1, start + Duration::from_millis(9), 0));
-        assert!(matches!(overlapped.check(&[], false)[..], [Violation::Overlap { .. }]));
+        assert!(matches!(overlapped.check(&[], Promise::Nothing)[..], [Violation::Overlap { .. }]));
     }
 }

@@ -38,7 +38,7 @@ struct Arguments {
     /// Print the trace of `--seed`.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Break the engine on purpose; a run that notices counts as caught.
+    /// Break the engine or the broker on purpose; a run that notices counts as caught.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
     /// With `--sabotage`: fail unless at least this many seeds caught it.
@@ -60,6 +60,8 @@ struct Arguments {
 enum Sabotage {
     /// Commit what was taken instead of what is finished.
     CommitEarly,
+    /// Acknowledge what is not on the disk yet, though the broker syncs always.
+    AckBeforeSync,
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {

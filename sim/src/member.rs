@@ -98,7 +98,7 @@ fn config(plan: &Plan) -> EngineConfig {
         Some(concurrency) => Mode::EachBlocking { concurrency },
     };
     let sabotage = match plan.sabotage {
-        None => Sabotage::None,
+        None | Some(crate::Sabotage::AckBeforeSync) => Sabotage::None,
         Some(crate::Sabotage::CommitEarly) => Sabotage::CommitEarly,
     };
     let lanes = std::num::NonZeroUsize::MIN.saturating_add(plan.lanes - 1);

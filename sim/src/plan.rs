@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use onrush_broker::Fsync;
 use onrush_runtime::Random;
 
 use crate::Sabotage;
+use crate::history::Promise;
 
 /// The plan of one run.
 #[derive(Clone, Debug)]
@@ -17,8 +19,8 @@ pub(crate) struct Plan {
     pub(crate) keys: u64,
     /// Of 16 events, this many have no key.
     pub(crate) keyless: u64,
-    /// Whether the broker syncs before it acknowledges.
-    pub(crate) synced: bool,
+    /// When the broker syncs.
+    pub(crate) fsync: Fsync,
     /// 0 runs handlers inline on the lanes.
     pub(crate) concurrency: usize,
     pub(crate) lanes: usize,
@@ -66,7 +68,19 @@ pub(crate) const MEMBERS: usize = 2;
 /// Faults happen in this much virtual time; afterwards everything has to finish.
 const FAULTY_TIME: Duration = Duration::from_secs(20);
 
+/// A broker that syncs by interval may be so late.
+const SYNC_MARGIN: Duration = Duration::from_millis(20);
+
 impl Plan {
+    /// What an acknowledgement of this plan's broker is worth.
+    pub(crate) fn promise(&self) -> Promise {
+        match self.fsync {
+            Fsync::Always => Promise::Everything,
+            Fsync::Interval(interval) => Promise::OlderThan(interval + SYNC_MARGIN),
+            Fsync::Never => Promise::Nothing,
+        }
+    }
+
     pub(crate) fn draw(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let random = Random::seeded(seed);
         let mut faults = Vec::new();
@@ -102,7 +116,7 @@ impl Plan {
             events: 500 + random.below(1_500),
             keys: 1 + random.below(40),
             keyless: random.below(4),
-            synced: random.chance(1, 4),
+            fsync: draw_fsync(&random, sabotage),
             concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
             lanes: 1 + random.below(2) as usize,
             in_flight: 10 + random.below(500),
@@ -111,5 +125,15 @@ impl Plan {
             sabotage,
             random,
         }
+    }
+}
+
+/// Half of the brokers never sync: crashes that take bytes are what is hardest on everybody else.
+fn draw_fsync(random: &Random, sabotage: Option<Sabotage>) -> Fsync {
+    match random.below(4) {
+        _ if sabotage == Some(Sabotage::AckBeforeSync) => Fsync::Always,
+        0 => Fsync::Always,
+        1 => Fsync::Interval(Duration::from_millis(50 + random.below(1_000))),
+        _ => Fsync::Never,
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onrush_broker::{Broker, BrokerConfig, Fsync};
+use onrush_broker::{Broker, BrokerConfig};
 use onrush_kafka::{
     At, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher, TopicPartition,
 };
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::Sabotage;
 use crate::history::{History, Logged, Payload, Sample, Violation};
 use crate::member::Member;
 use crate::plan::{Fault, Host, MEMBERS, Plan};
@@ -177,7 +178,7 @@ impl World {
         violations.append(&mut self.violations);
         self.faults.hand_overs = self.history.hand_overs(self.plan.partitions);
         match timeout(SETTLING, read_log(&client, self.plan.partitions)).await {
-            Ok(Some(log)) => violations.extend(self.history.check(&log, self.plan.synced)),
+            Ok(Some(log)) => violations.extend(self.history.check(&log, self.plan.promise())),
             Ok(None) | Err(_) => {
                 violations.push(Violation::Stuck { what: "the log cannot be read".to_owned() })
             }
@@ -189,7 +190,9 @@ impl World {
         let (runtime, process) = self.process("broker", Disk::Memory(self.disk.clone()));
         let config = BrokerConfig {
             listen: BROKER.to_owned(),
-            fsync: if self.plan.synced { Fsync::Always } else { Fsync::Never },
+            fsync: self.plan.fsync,
+            sabotage: (self.plan.sabotage == Some(Sabotage::AckBeforeSync))
+                .then_some(onrush_broker::Sabotage::AckBeforeSync),
             segment_bytes: 16 * 1024,
             session_timeout: SESSION,
             heartbeat_interval: HEARTBEAT,
@@ -267,8 +270,7 @@ impl World {
                 self.net.bring_up("broker");
                 self.start_broker().await;
                 if lost > 0 {
-                    // Until now answers of the earlier life may still have been taken in.
-                    self.history.log_was_cut(Instant::now());
+                    self.history.cut_log_is_back(Instant::now());
                 }
             }
             Fault::FillDisk(pause) => {

@@ -1,4 +1,4 @@
-//! The simulation's seeds, the one that runs twice, and its canary.
+//! The simulation's seeds, the one that runs twice, and its canaries.
 
 use std::process::Command;
 
@@ -21,9 +21,11 @@ const SEEDS: &[&str] = &[
 /// This seed runs twice, and its traces are compared line by line.
 const TWICE: &[&str] = &["--twice", "7"];
 
-/// A commit before the work is done; must be caught this often.
-const SABOTAGE: &[&str] =
-    &["--seeds", "0..200", "--sabotage", "commit-early", "--require-caught", "20"];
+/// A commit before the work is done, an acknowledgement before the sync; each must be caught this often.
+const SABOTAGES: [&[&str]; 2] = [
+    &["--seeds", "0..200", "--sabotage", "commit-early", "--require-caught", "20"],
+    &["--seeds", "0..100", "--sabotage", "ack-before-sync", "--require-caught", "20"],
+];
 
 pub(super) fn seeds(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let line = last_line(stage.simulation()?.args(SEEDS))?;
@@ -34,8 +36,10 @@ pub(super) fn seeds(stage: &mut Stage<'_>) -> Result<(), Failure> {
 }
 
 pub(super) fn sabotage(stage: &mut Stage<'_>) -> Result<(), Failure> {
-    let line = last_line(stage.simulation()?.args(SABOTAGE))?;
-    stage.note(format!("simulation, sabotaged: {line}"));
+    for sabotage in SABOTAGES {
+        let line = last_line(stage.simulation()?.args(sabotage))?;
+        stage.note(format!("simulation, sabotaged: {line}"));
+    }
     Ok(())
 }
 
