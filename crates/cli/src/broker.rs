@@ -1,5 +1,8 @@
 //! `onrush broker`: the embedded Kafka-protocol log as a process of its own.
 
+mod named;
+mod properties;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use crate::interrupt::Interrupt;
 Examples:
   onrush broker --data ./log --listen 127.0.0.1:9092
   onrush broker --listen 127.0.0.1:0 --json        # in memory, on a free port, told as JSON
+  onrush broker --config num.partitions=3 --config log.retention.hours=24
+  onrush broker --config-file server.properties
   kcat -b 127.0.0.1:9092 -L
 
 The first line on stdout says the address; all else goes to stderr. Ctrl-C or SIGTERM stops it in good order.")]
@@ -29,9 +34,9 @@ pub(crate) struct Arguments {
     /// Keep the log in this directory; without it, in memory.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Listen on this address; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    listen: String,
+    /// Listen on this address; port 0 takes a free one [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
     /// Tell clients this address instead of the one listened on.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
@@ -44,15 +49,12 @@ pub(crate) struct Arguments {
     /// In memory: keep at most this many MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
     memory_cap: u64,
-    /// Create topics that are asked for and unknown.
-    #[arg(long)]
-    auto_create_topics: bool,
-    /// A group member that was silent for so long is out.
-    #[arg(long, value_name = "MS", default_value_t = 45_000)]
-    session_timeout_ms: u64,
-    /// How often group members are told to report: what a hand-over waits for.
-    #[arg(long, value_name = "MS", default_value_t = 500)]
-    heartbeat_interval_ms: u64,
+    /// Set what Kafka calls so, with Kafka's defaults; may be given more than once. Goes before --config-file.
+    #[arg(long = "config", value_name = "NAME=VALUE")]
+    configs: Vec<String>,
+    /// Take such settings from a file of NAME=VALUE lines, as Kafka's server.properties.
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
     /// Serve /metrics, /livez and /readyz here.
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
@@ -94,7 +96,11 @@ enum SabotageArgument {
     AckBeforeSync,
 }
 
+/// Where it listens if nothing else is said: where clients look for a Kafka.
+const LISTEN: &str = "127.0.0.1:9092";
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = config(arguments)?;
     let disk = match &arguments.data {
         None => Disk::memory(),
         Some(dir) => match arguments.disk {
@@ -109,17 +115,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let runtime = Runtime::production(disk);
     let executor = runtime.spawn.executor("broker", 2).map_err(Failure::threads)?;
-    executor.block_on(serve(arguments, &runtime, executor.clone()))
+    executor.block_on(serve(arguments, config, &runtime, executor.clone()))
 }
 
 async fn serve(
     arguments: &Arguments,
+    config: BrokerConfig,
     runtime: &Runtime,
     executor: Executor,
 ) -> Result<(), Failure> {
     let mut interrupt = Interrupt::listen_twice(&executor);
-    let broker =
-        Broker::open(config(arguments), runtime, executor.clone()).await.map_err(failure)?;
+    let broker = Broker::open(config, runtime, executor.clone()).await.map_err(failure)?;
     if let Some(address) = &arguments.http {
         let address = http::serve(address, &executor, Arc::new(Up)).await?;
         eprintln!("http on {address}");
@@ -133,10 +139,9 @@ async fn serve(
     broker.close().await.map_err(failure)
 }
 
-fn config(arguments: &Arguments) -> BrokerConfig {
-    BrokerConfig {
-        listen: arguments.listen.clone(),
-        advertised: arguments.advertise.clone(),
+fn config(arguments: &Arguments) -> Result<BrokerConfig, Failure> {
+    let mut config = BrokerConfig {
+        listen: LISTEN.to_owned(),
         fsync: match arguments.fsync {
             FsyncArgument::Always => Fsync::Always,
             FsyncArgument::Interval => {
@@ -146,11 +151,18 @@ fn config(arguments: &Arguments) -> BrokerConfig {
         },
         sabotage: arguments.sabotage.map(|SabotageArgument::AckBeforeSync| Sabotage::AckBeforeSync),
         memory_cap: arguments.data.is_none().then_some(arguments.memory_cap << 20),
-        auto_create: arguments.auto_create_topics,
-        session_timeout: Duration::from_millis(arguments.session_timeout_ms),
-        heartbeat_interval: Duration::from_millis(arguments.heartbeat_interval_ms),
+        // As Kafka, which is what people expect of a broker of its own.
+        auto_create: true,
         ..BrokerConfig::default()
+    };
+    named::apply(&mut config, arguments.config_file.as_deref(), &arguments.configs)?;
+    if let Some(listen) = &arguments.listen {
+        config.listen.clone_from(listen);
     }
+    if arguments.advertise.is_some() {
+        config.advertised.clone_from(&arguments.advertise);
+    }
+    Ok(config)
 }
 
 fn failure(error: BrokerError) -> Failure {

@@ -13,6 +13,9 @@ use crate::failure::Failure;
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// Members report often, so that a hand-over does not wait for them.
+const QUICK_HEARTBEATS: &str = "group.consumer.heartbeat.interval.ms=500";
+
 /// A broker process.
 #[derive(Debug)]
 pub(crate) struct EmbeddedBroker {
@@ -23,11 +26,20 @@ pub(crate) struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Starts a broker on a free port, with its log in `data` (or in memory).
     pub(crate) async fn start(data: Option<&Path>) -> Result<Self, Failure> {
+        Self::start_with(data, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn start_with(
+        data: Option<&Path>,
+        arguments: &[&str],
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::unavailable(format!("cannot find this program's own file: {error}"))
         })?;
         let mut command = Command::new(program);
         command.args(["broker", "--listen", "127.0.0.1:0", "--until-stdin-closes"]);
+        command.args(["--config", QUICK_HEARTBEATS]).args(arguments);
         if let Some(data) = data {
             command.arg("--data").arg(data);
         }

@@ -92,12 +92,30 @@ fn a_data_directory_has_one_broker() {
 fn arguments_that_cannot_be_are_refused() {
     fails(&["demo", "--events", "0"], 2);
     fails(&["demo", "--members", "0"], 2);
-    fails(&["broker", "--heartbeat-interval-ms", "60000"], 2);
+    fails(&["broker", "--config", "group.consumer.heartbeat.interval.ms=60000"], 2);
     let folder = tempfile::tempdir().expect("a folder");
     #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
     std::fs::write(folder.path().join("mine"), "precious").expect("written");
     let said = fails(&["demo", "--keep", path(folder.path())], 2);
     assert!(said.contains("not empty"), "{said}");
+}
+
+#[test]
+fn all_settings_of_a_broker_that_cannot_be_are_told_with_what_is_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("server.properties");
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
+    std::fs::write(&file, "# ours\nnum.partitions=0\nzookeeper.connect=a\n").expect("written");
+    let arguments = ["--config", "log.retention.m=1", "--config-file", path(&file)];
+    let said = fails(&[&["broker"], &arguments[..]].concat(), 2);
+    for expected in [
+        "server.properties line 2: invalid value 0 for num.partitions: must be at least 1",
+        "server.properties line 3: zookeeper.connect is not a setting",
+        "--config: log.retention.m is not a setting of this broker; closest are log.retention.ms",
+        "known are: advertised.listeners, auto.create.topics.enable",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
 }
 
 #[test]
