@@ -5,6 +5,7 @@
 //! [`Core::resume`]. Everything that the core touches outside itself is the disk and chance, and
 //! time is an argument, so it runs the same in the simulation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onrush_runtime::{Instant, Random, Runtime};
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) members: Members,
     pub(crate) groups: Groups,
     pub(crate) parked: Parked,
+    /// From which host each connection comes.
+    pub(crate) hosts: BTreeMap<ConnectionId, String>,
 }
 
 /// What becomes of a request.
@@ -56,6 +59,14 @@ pub(crate) struct Envelope {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+}
+
+/// Who sent a request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) connection: ConnectionId,
+    /// What it calls itself; empty unless the API keeps it.
+    pub(crate) client_id: String,
 }
 
 /// Why a connection is closed.
@@ -93,6 +104,7 @@ impl Core {
             members,
             groups,
             parked: Parked::default(),
+            hosts: BTreeMap::new(),
         })
     }
 
@@ -110,6 +122,7 @@ impl Core {
         frame: Bytes,
     ) -> Result<Outcome, Refused> {
         let (header, body) = RequestHeader::decode(frame)?;
+        let client_id = names_its_client(header.api_key).then(|| owned(header.client_id.as_ref()));
         // The client id is a slice of the frame; dropped here, the frame belongs to the body alone.
         let envelope = Envelope {
             api: header.api_key,
@@ -127,16 +140,18 @@ impl Core {
             let Envelope { api, version, .. } = envelope;
             return Err(Refused::NotServed { api, version, served });
         }
-        Ok(self.dispatch(now, connection, envelope, body)?)
+        let caller = Caller { connection, client_id: client_id.unwrap_or_default() };
+        Ok(self.dispatch(now, caller, envelope, body)?)
     }
 
     fn dispatch(
         &mut self,
         now: Instant,
-        connection: ConnectionId,
+        caller: Caller,
         envelope: Envelope,
         body: Bytes,
     ) -> Result<Outcome, WireError> {
+        let connection = caller.connection;
         let version = envelope.version;
         match envelope.api {
             ApiKey::PRODUCE => self.produce(now, connection, envelope, body),
@@ -184,7 +199,16 @@ impl Core {
                 answer(envelope, body, |request| self.offset_fetch(now, version, request))
             }
             ApiKey::CONSUMER_GROUP_HEARTBEAT => {
-                answer(envelope, body, |request| self.consumer_group_heartbeat(now, request))
+                let client = self.client(caller);
+                answer(envelope, body, |request| {
+                    self.consumer_group_heartbeat(now, client, request)
+                })
+            }
+            ApiKey::JOIN_GROUP => self.join_group(now, caller, envelope, body),
+            ApiKey::SYNC_GROUP => self.sync_group(now, connection, envelope, body),
+            ApiKey::HEARTBEAT => answer(envelope, body, |request| self.heartbeat(now, request)),
+            ApiKey::LEAVE_GROUP => {
+                answer(envelope, body, |request| self.leave_group(now, version, request))
             }
             ApiKey::DESCRIBE_CLUSTER => {
                 answer(envelope, body, |request| self.describe_cluster(request))
@@ -197,6 +221,7 @@ impl Core {
     /// if there is none.
     pub(crate) fn resume(
         &mut self,
+        now: Instant,
         connection: ConnectionId,
     ) -> Option<Result<Outcome, WireError>> {
         Some(match self.parked.take(connection)? {
@@ -205,6 +230,7 @@ impl Core {
                 let found = self.read_all(&parked.request, parked.version);
                 found.response.encode(parked.correlation_id, parked.version).map(Outcome::Reply)
             }
+            Waiting::Group(parked) => self.resume_member(now, connection, parked),
         })
     }
 
@@ -213,9 +239,18 @@ impl Core {
         self.parked.take_woken()
     }
 
+    /// Takes note of a connection from `peer`, `host:port`.
+    pub(crate) fn connected(&mut self, connection: ConnectionId, peer: &str) {
+        let host = host_and_port(peer).map_or_else(|| peer.to_owned(), |(host, _)| host);
+        self.hosts.insert(connection, host);
+    }
+
     /// Forgets a connection.
-    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
-        self.parked.take(connection);
+    pub(crate) fn disconnected(&mut self, now: Instant, connection: ConnectionId) {
+        self.hosts.remove(&connection);
+        if let Some(Waiting::Group(parked)) = self.parked.take(connection) {
+            self.abandon_member(now, connection, &parked.group);
+        }
     }
 
     /// Forces everything to the disk and notes that nothing is missing.
@@ -233,9 +268,9 @@ fn restored_groups(
     members: &Members,
 ) -> Result<Groups, BrokerError> {
     let none = Stored::new();
-    let restored = offsets.groups().map(|(id, epoch)| {
+    let restored = offsets.groups().map(|(id, reached)| {
         let members = members.groups().get(id).unwrap_or(&none);
-        let group = Group::restored(now, session_timeout, epoch, members);
+        let group = Group::restored(now, session_timeout, reached, members);
         group.map(|group| (id.clone(), group)).map_err(|reason| BrokerError::Format {
             path: crate::members::FILE.to_owned(),
             position: 0,
@@ -245,8 +280,17 @@ fn restored_groups(
     restored.collect()
 }
 
+/// Whether the client id is kept by what handles this API.
+fn names_its_client(api: ApiKey) -> bool {
+    matches!(api, ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT)
+}
+
+fn owned(text: Option<&KafkaString>) -> String {
+    text.map_or_else(String::new, KafkaString::to_string)
+}
+
 /// Decodes, handles and encodes.
-fn answer<R: Request>(
+pub(crate) fn answer<R: Request>(
     envelope: Envelope,
     body: Bytes,
     handle: impl FnOnce(R) -> R::Response,

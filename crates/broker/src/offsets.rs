@@ -5,7 +5,7 @@
 //! | kind | entry |
 //! |---|---|
 //! | 1 | commit: group, topic, partition, offset, leader epoch, end of the log at the time, metadata |
-//! | 2 | epoch of a group; always synced, because epochs fence |
+//! | 2 | epoch of a group, and its kind (absent: consumer); always synced, because epochs fence |
 //! | 3 | a topic is gone, and with it all that was committed for it; always synced, before the topic goes |
 //!
 //! Metadata may speak of records above the committed offset. If a crash cut the log below where it
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use onrush_runtime::{Disk, File};
 
+use crate::groups::Kind;
 use crate::journal::{Entries, Journal, put_string, take_string};
 use crate::topics::Place;
 use crate::{BrokerError, Fsync};
@@ -28,9 +29,6 @@ const FILE: &str = "groups";
 const COMMIT: u8 = 1;
 const EPOCH: u8 = 2;
 const TOPIC_GONE: u8 = 3;
-
-/// Longest metadata of a commit, in bytes: Kafka's default.
-pub(crate) const MAX_METADATA: usize = 4_096;
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ pub(crate) struct Offsets {
 #[derive(Debug, Default)]
 struct Current {
     offsets: BTreeMap<Arc<str>, OfGroup>,
-    epochs: BTreeMap<Arc<str>, i32>,
+    epochs: BTreeMap<Arc<str>, (i32, Kind)>,
 }
 
 impl Offsets {
@@ -121,22 +119,27 @@ impl Offsets {
         Ok(())
     }
 
-    /// Stores the epoch of a group.
-    pub(crate) fn reach_epoch(&mut self, group: &Arc<str>, epoch: i32) -> io::Result<()> {
-        if self.epoch(group) == epoch {
+    /// Stores the epoch of a group of a kind.
+    pub(crate) fn reach_epoch(
+        &mut self,
+        group: &Arc<str>,
+        epoch: i32,
+        kind: Kind,
+    ) -> io::Result<()> {
+        if self.current.epochs.get(group) == Some(&(epoch, kind)) {
             return Ok(());
         }
         let mut entries = Entries::default();
-        put_epoch(&mut entries, group, epoch);
+        put_epoch(&mut entries, group, epoch, kind);
         self.journal.append(entries, Fsync::Always)?;
-        self.current.epochs.insert(group.clone(), epoch);
+        self.current.epochs.insert(group.clone(), (epoch, kind));
         self.journal.rewrite_if_grown(|| self.current.entries());
         Ok(())
     }
 
     /// The epoch that a group reached; 0 for one that is not known.
     pub(crate) fn epoch(&self, group: &str) -> i32 {
-        self.current.epochs.get(group).copied().unwrap_or(0)
+        self.current.epochs.get(group).map_or(0, |(epoch, _)| *epoch)
     }
 
     /// Whether a group of that name ever had members or offsets.
@@ -150,9 +153,9 @@ impl Offsets {
         epochs.len() + offsets.keys().filter(|group| !epochs.contains_key(*group)).count()
     }
 
-    /// The groups whose epoch is known.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, i32)> {
-        self.current.epochs.iter().map(|(group, epoch)| (group, *epoch))
+    /// The groups whose epoch is known, with that and their kind.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, (i32, Kind))> {
+        self.current.epochs.iter().map(|(group, reached)| (group, *reached))
     }
 
     /// What a group committed for a partition.
@@ -220,7 +223,13 @@ impl Current {
             }
             EPOCH => {
                 let group = take_string(&mut entry)?;
-                self.epochs.insert(group.into(), entry.try_get_i32().map_err(cut_off)?);
+                let epoch = entry.try_get_i32().map_err(cut_off)?;
+                let kind = match entry.first() {
+                    None | Some(0) => Kind::Consumer,
+                    Some(1) => Kind::Classic,
+                    Some(kind) => return Err(format!("a group of the unknown kind {kind}")),
+                };
+                self.epochs.insert(group.into(), (epoch, kind));
             }
             TOPIC_GONE => self.forget_topic(&take_string(&mut entry)?),
             kind => return Err(format!("entry of the unknown kind {kind}")),
@@ -236,8 +245,8 @@ impl Current {
 
     fn entries(&self) -> Entries {
         let mut entries = Entries::default();
-        for (group, epoch) in &self.epochs {
-            put_epoch(&mut entries, group, *epoch);
+        for (group, (epoch, kind)) in &self.epochs {
+            put_epoch(&mut entries, group, *epoch, *kind);
         }
         for (group, offsets) in &self.offsets {
             for (place, committed) in offsets {
@@ -261,11 +270,15 @@ fn put_commit(entries: &mut Entries, group: &str, place: &Place, committed: &Com
     });
 }
 
-fn put_epoch(entries: &mut Entries, group: &str, epoch: i32) {
+fn put_epoch(entries: &mut Entries, group: &str, epoch: i32, kind: Kind) {
     entries.push(|buffer| {
         buffer.put_u8(EPOCH);
         put_string(buffer, group);
         buffer.put_i32(epoch);
+        buffer.put_u8(match kind {
+            Kind::Consumer => 0,
+            Kind::Classic => 1,
+        });
     });
 }
 
@@ -294,10 +307,12 @@ mod tests {
         let mut offsets = open(&disk, 100);
         offsets.commit("g", vec![(place(), committed(10, 100))]).expect("stored");
         offsets.commit("g", vec![(place(), committed(20, 100))]).expect("stored");
-        offsets.reach_epoch(&"g".into(), 7).expect("stored");
+        offsets.reach_epoch(&"g".into(), 7, Kind::Classic).expect("stored");
         let offsets = open(&disk, 100);
         assert_eq!(offsets.get("g", &place()), Some(&committed(20, 100)));
         assert_eq!((offsets.epoch("g"), offsets.epoch("other")), (7, 0));
+        let group = "g".into();
+        assert_eq!(offsets.groups().collect::<Vec<_>>(), [(&group, (7, Kind::Classic))]);
     }
 
     #[test]
@@ -320,6 +335,7 @@ mod tests {
 
     #[test]
     fn the_file_does_not_grow_without_end() {
+        const MAX_METADATA: usize = 4_096;
         const LONGEST: u64 = 9 * 1024 * 1024;
         let disk = Disk::memory();
         let mut offsets = open(&disk, 100);

@@ -12,12 +12,14 @@
 //! those that a failed sync took back fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use onrush_wire::fetch::FetchRequest;
 use onrush_wire::produce::{PartitionProduced, ProduceResponse};
 use onrush_wire::{ErrorCode, WireError};
 
 use crate::core::Outcome;
+use crate::groups::classic::Answer;
 use crate::topics::Place;
 
 /// Names a connection.
@@ -30,6 +32,8 @@ pub(crate) enum Waiting {
     Fetch(ParkedFetch),
     /// For the disk.
     Produce(ParkedProduce),
+    /// For the other members of a classic group.
+    Group(ParkedMember),
 }
 
 /// A fetch that waits.
@@ -40,6 +44,16 @@ pub(crate) struct ParkedFetch {
     pub(crate) request: FetchRequest,
     pub(crate) places: Vec<Place>,
     pub(crate) missing: usize,
+}
+
+/// A JoinGroup or SyncGroup that waits.
+#[derive(Debug)]
+pub(crate) struct ParkedMember {
+    pub(crate) correlation_id: i32,
+    pub(crate) version: i16,
+    pub(crate) group: Arc<str>,
+    /// What it is told, once that is known.
+    pub(crate) answer: Option<Answer>,
 }
 
 /// A produce all of whose batches are written, and not all of them synced.
@@ -155,8 +169,15 @@ impl Parked {
         }
     }
 
+    /// Says what the member of a classic group is told that waits on a connection.
+    pub(crate) fn answer(&mut self, connection: ConnectionId, answer: Answer) {
+        if let Some(Waiting::Group(member)) = self.requests.get_mut(&connection) {
+            member.answer = Some(answer);
+            self.make_ready(connection);
+        }
+    }
+
     /// Says that the request of a connection, if one is parked, can be answered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the requests that wait for others"))]
     pub(crate) fn make_ready(&mut self, connection: ConnectionId) {
         if self.requests.contains_key(&connection) && self.ready.insert(connection) {
             self.woken.push(connection);

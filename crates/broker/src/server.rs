@@ -209,16 +209,19 @@ async fn serve(
     stopped: watch::Receiver<bool>,
 ) {
     let wake = Wake::new();
-    shared.lock().wakes.insert(id, wake.clone());
+    {
+        let mut hub = shared.lock();
+        hub.wakes.insert(id, wake.clone());
+        hub.core.connected(id, &peer);
+    }
     let served = connection::serve(&shared, id, stream, wake, stopped).await;
     match served {
         Ok(()) => tracing::debug!(peer, "a connection ended"),
         Err(error) if error.is_a_farewell() => tracing::debug!(peer, %error, "a connection ended"),
         Err(error) => tracing::warn!(peer, %error, "closed a connection"),
     }
-    let mut hub = shared.lock();
-    hub.wakes.remove(&id);
-    hub.core.disconnected(id);
+    shared.lock().wakes.remove(&id);
+    shared.with_core(|core| core.disconnected(shared.now(), id));
 }
 
 async fn drain(connections: Vec<Task>, mut ended: mpsc::Receiver<()>) {

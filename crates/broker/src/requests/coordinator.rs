@@ -1,15 +1,22 @@
-//! The group coordinator: FindCoordinator, ConsumerGroupHeartbeat, OffsetCommit, OffsetFetch.
+//! The group coordinator: FindCoordinator here; membership of the two protocols, and offsets.
 
-mod heartbeat;
+mod consumer_group_heartbeat;
+mod join_group;
+mod leave_group;
 mod offset_commit;
 mod offset_fetch;
+mod sync_group;
+mod waiting;
+
+use std::sync::Arc;
 
 use onrush_runtime::Instant;
 use onrush_wire::message::find_coordinator::response::Coordinator;
 use onrush_wire::message::find_coordinator::{Request, Response};
 use onrush_wire::{ErrorCode, KafkaString};
 
-use crate::core::{Core, string};
+use crate::core::{Caller, Core, string};
+use crate::groups::{Client, Group};
 
 /// Most groups, with and without members.
 const MAX_GROUPS: usize = 10_000;
@@ -73,17 +80,56 @@ impl Core {
         if group.is_empty() || group.len() > MAX_GROUP_ID {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
-        if !self.offsets.knows(group) && self.offsets.count() >= MAX_GROUPS {
+        let is_new = !self.groups.contains_key(group) && !self.offsets.knows(group);
+        if is_new && self.groups.len().max(self.offsets.count()) >= MAX_GROUPS {
             return Err(ErrorCode::POLICY_VIOLATION);
         }
         Ok(())
     }
 
+    /// Who sent a request.
+    pub(crate) fn client(&self, caller: Caller) -> Client {
+        // The form in which Kafka's tools show addresses.
+        let host = self.hosts.get(&caller.connection).map(|host| format!("/{host}"));
+        Client { id: caller.client_id, host: host.unwrap_or_default() }
+    }
+
     /// Puts members out whose time is over.
     fn expire_members(&mut self, now: Instant, group: &str) {
-        let Some(group_state) = self.groups.get_mut(group) else { return };
-        for (member, reason) in group_state.expire(now) {
-            tracing::info!(group, member, reason, "a member is out of the group");
+        let limits = self.limits();
+        match self.groups.get_mut(group) {
+            None => {}
+            Some(Group::Consumer(consumers)) => {
+                for (member, reason) in consumers.expire(now) {
+                    tracing::info!(group, member, reason, "a member is out of the group");
+                }
+            }
+            Some(Group::Classic(classic)) => {
+                classic.advance(now, limits);
+                if classic.is_idle() && !classic.is_unstored() && !self.offsets.knows(group) {
+                    self.groups.remove(group);
+                } else {
+                    self.publish(now, group);
+                }
+            }
+        }
+    }
+
+    /// Stores a group. Nobody hears of what is not stored.
+    fn store(&mut self, group: &str) -> std::io::Result<()> {
+        let Some((id, group)) = self.groups.get_key_value(group) else { return Ok(()) };
+        let (id, kind, epoch): (Arc<str>, _, _) = (id.clone(), group.kind(), group.epoch());
+        match group {
+            // In the order in which a crash between the two leaves something that is understood: a
+            // generation without its members has none, a member of an epoch that never was is fenced.
+            Group::Classic(group) => {
+                self.members.store(&id, group.stored())?;
+                self.offsets.reach_epoch(&id, epoch, kind)
+            }
+            Group::Consumer(group) => {
+                self.offsets.reach_epoch(&id, epoch, kind)?;
+                self.members.store(&id, group.stored())
+            }
         }
     }
 }

@@ -76,7 +76,9 @@ pub(super) async fn serve(
             if !wait(&mut reader, ready, deadline, &mut stopped).await {
                 return Ok(());
             }
-            let Some(resumed) = shared.with_core(|core| core.resume(id)) else { break };
+            let Some(resumed) = shared.with_core(|core| core.resume(shared.now(), id)) else {
+                break;
+            };
             outcome = resumed?;
         }
         if let Outcome::Reply(segments) = outcome {

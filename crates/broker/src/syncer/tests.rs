@@ -69,7 +69,7 @@ impl Scene {
     }
 
     fn resume(&mut self, connection: ConnectionId) -> PartitionProduced {
-        let outcome = self.core.resume(connection).expect("parked").expect("encodes");
+        let outcome = self.core.resume(self.now, connection).expect("parked").expect("encodes");
         answer(outcome).expect("answered")
     }
 
@@ -229,7 +229,7 @@ fn a_failed_sync_takes_back_what_was_written_since_the_last() {
 fn a_retry_of_what_is_not_synced_waits_like_the_first() {
     let mut scene = Scene::new(Fsync::Always);
     assert_eq!(scene.produce(1, batch(7, 0, 100)), None);
-    scene.core.disconnected(1);
+    scene.core.disconnected(scene.now, 1);
     assert_eq!(scene.produce(2, batch(7, 0, 100)), None);
     scene.sync();
     let woken = scene.woken();

@@ -12,7 +12,7 @@ use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::Core;
 use crate::groups::Group;
-use crate::offsets::{Committed, MAX_METADATA};
+use crate::offsets::Committed;
 use crate::topics::{Place, TopicRef};
 
 /// The first version that names topics by id.
@@ -30,7 +30,8 @@ impl Core {
     ) -> Response {
         let group = request.group_id.as_str();
         self.expire_members(now, group);
-        let allowed = self.check_group(group).and_then(|()| self.may_commit(version, &request));
+        let allowed =
+            self.check_group(group).and_then(|()| self.may_commit(now, version, &request));
         let mut commits = Vec::new();
         let mut topics: Vec<OffsetCommitResponseTopic> = request
             .topics
@@ -47,21 +48,32 @@ impl Core {
         Response { topics, ..Response::default() }
     }
 
-    fn may_commit(&self, version: i16, request: &Request) -> Result<(), ErrorCode> {
+    fn may_commit(
+        &mut self,
+        now: Instant,
+        version: i16,
+        request: &Request,
+    ) -> Result<(), ErrorCode> {
         let epoch = request.generation_id_or_member_epoch;
-        let group = self.groups.get(request.group_id.as_str());
-        // Without an epoch it comes from a consumer that assigns itself, or from a tool.
-        if epoch < 0 && group.is_none_or(Group::is_empty) {
-            return Ok(());
+        let member = request.member_id.as_str();
+        match self.groups.get_mut(request.group_id.as_str()) {
+            // Without an epoch it comes from a consumer that assigns itself, or from a tool.
+            None if epoch < 0 => Ok(()),
+            None if version >= MEMBER_EPOCHS => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            None => Err(ErrorCode::ILLEGAL_GENERATION),
+            Some(Group::Classic(group)) => {
+                let instance = request.group_instance_id.as_ref().map(KafkaString::as_str);
+                group.validate_commit(now, member, instance, epoch)
+            }
+            Some(Group::Consumer(group)) if epoch < 0 && group.is_empty() => Ok(()),
+            Some(Group::Consumer(group)) => {
+                group.validate(member, epoch)?;
+                match version {
+                    MEMBER_EPOCHS.. => Ok(()),
+                    _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+                }
+            }
         }
-        let Some(group) = group else {
-            return Err(match version {
-                MEMBER_EPOCHS.. => ErrorCode::GROUP_ID_NOT_FOUND,
-                _ => ErrorCode::ILLEGAL_GENERATION,
-            });
-        };
-        group.validate(request.member_id.as_str(), epoch)?;
-        if version < MEMBER_EPOCHS { Err(ErrorCode::UNSUPPORTED_VERSION) } else { Ok(()) }
     }
 
     fn accept(
@@ -106,7 +118,7 @@ impl Core {
     ) -> Result<(Place, Committed), ErrorCode> {
         let log_end = self.topics.log(&place.topic, place.partition)?.end();
         let metadata = asked.committed_metadata.as_ref().map_or("", KafkaString::as_str);
-        if metadata.len() > MAX_METADATA {
+        if metadata.len() > self.config.offset_metadata_max_bytes {
             return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
         }
         // A consumer that processed what a crash took would otherwise skip what comes in its place.

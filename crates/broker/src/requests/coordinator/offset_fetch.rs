@@ -15,6 +15,7 @@ use onrush_wire::message::offset_fetch::{Request, Response};
 use onrush_wire::{ErrorCode, Uuid};
 
 use crate::core::{Core, string};
+use crate::groups::Group;
 use crate::offsets::Committed;
 use crate::topics::{Place, TopicRef};
 
@@ -82,8 +83,12 @@ impl Core {
         let Some(member) = asked.member_id.as_ref().filter(|_| asked.member_epoch >= 0) else {
             return Ok(());
         };
-        let group = self.groups.get(asked.group_id.as_str()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        group.validate(member.as_str(), asked.member_epoch)
+        match self.groups.get(asked.group_id.as_str()) {
+            None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            // Members of classic groups are not known by an epoch.
+            Some(Group::Classic(_)) => Ok(()),
+            Some(Group::Consumer(group)) => group.validate(member.as_str(), asked.member_epoch),
+        }
     }
 
     fn topic_offsets(

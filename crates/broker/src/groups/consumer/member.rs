@@ -6,7 +6,7 @@ use std::time::Duration;
 use onrush_runtime::Instant;
 use onrush_wire::ErrorCode;
 
-use super::{JOIN, Partitions, Refusal, Report};
+use super::{Client, JOIN, Partitions, Refusal, Report};
 
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) instance: Option<String>,
+    pub(super) client: Client,
     pub(super) epoch: i32,
     pub(super) previous_epoch: i32,
     pub(super) state: State,
@@ -38,6 +39,7 @@ impl Member {
     pub(super) fn new(now: Instant, report: &Report) -> Self {
         Self {
             instance: report.instance.clone(),
+            client: report.client.clone(),
             epoch: JOIN,
             previous_epoch: JOIN,
             state: State::Stable,
@@ -62,6 +64,7 @@ impl Member {
 
     /// Takes what the report says; true if it wants other topics than before.
     pub(super) fn update(&mut self, report: &Report) -> bool {
+        self.client.clone_from(&report.client);
         if let Some(timeout) = report.rebalance_timeout {
             self.rebalance_timeout = timeout;
         }

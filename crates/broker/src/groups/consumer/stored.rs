@@ -7,8 +7,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use onrush_runtime::Instant;
 use onrush_wire::uuid;
 
-use super::Partitions;
 use super::member::{Member, State};
+use super::{Client, Partitions};
 use crate::journal::{put_string, take_string};
 
 pub(super) fn encode(member: &Member, target: &Partitions) -> Bytes {
@@ -32,6 +32,8 @@ pub(super) fn encode(member: &Member, target: &Partitions) -> Bytes {
             buffer.put_i32(*partition);
         }
     }
+    put_string(&mut buffer, &member.client.id);
+    put_string(&mut buffer, &member.client.host);
     buffer.freeze()
 }
 
@@ -58,8 +60,14 @@ pub(super) fn decode(
     let assigned = take_partitions(&mut bytes)?;
     let revoking = take_partitions(&mut bytes)?;
     let target = take_partitions(&mut bytes)?;
+    let client = match bytes.is_empty() {
+        // Written before there was a client.
+        true => Client::default(),
+        false => Client { id: take_string(&mut bytes)?, host: take_string(&mut bytes)? },
+    };
     let member = Member {
         instance: has_instance.then_some(instance),
+        client,
         epoch,
         previous_epoch,
         state,

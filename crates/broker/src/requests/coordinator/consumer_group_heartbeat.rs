@@ -9,17 +9,18 @@ use onrush_wire::message::consumer_group_heartbeat::{Request, Response, request}
 use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
 
 use crate::core::{Core, string};
-use crate::groups::{
-    ASSIGNOR, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed, Told,
-    unknown_member,
+use crate::groups::consumer::{
+    ASSIGNOR, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
+    Told, unknown_member,
 };
+use crate::groups::{Client, Group};
 use crate::topics::{TopicRef, Topics};
 
 /// Most bytes of the topic names of one member, which the group keeps and writes.
 const MAX_TOPIC_NAMES: usize = 128 * 1024;
 
 /// Longest id of a member or an instance: what the older encoding of strings can carry.
-const MAX_MEMBER_ID: usize = i16::MAX as usize;
+pub(super) const MAX_MEMBER_ID: usize = i16::MAX as usize;
 
 impl Subscribed for Topics {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
@@ -29,13 +30,18 @@ impl Subscribed for Topics {
 }
 
 impl Core {
-    pub(crate) fn consumer_group_heartbeat(&mut self, now: Instant, request: Request) -> Response {
+    pub(crate) fn consumer_group_heartbeat(
+        &mut self,
+        now: Instant,
+        client: Client,
+        request: Request,
+    ) -> Response {
         let group = request.group_id.clone();
         let told = valid(&request)
             .and_then(|()| {
                 self.check_group(group.as_str()).map_err(|error| (error, error.to_string()))
             })
-            .and_then(|()| self.report(now, group.as_str(), request));
+            .and_then(|()| self.report(now, client, group.as_str(), request));
         match told {
             Ok(told) => self.told(told),
             Err((error, reason)) => {
@@ -51,21 +57,30 @@ impl Core {
 
     /// Only a member that is let in makes a group: else requests that are refused would fill the
     /// memory.
-    fn report(&mut self, now: Instant, group_id: &str, request: Request) -> Result<Told, Refusal> {
+    fn report(
+        &mut self,
+        now: Instant,
+        client: Client,
+        group_id: &str,
+        request: Request,
+    ) -> Result<Told, Refusal> {
         self.expire_members(now, group_id);
-        let mut report = report_of(request);
+        let mut report = report_of(client, request);
         if report.member_id.is_empty() {
             // Version 0 leaves the choice to the broker.
             report.member_id = uuid::from_random(self.random.uuid()).to_string();
         }
-        if report.epoch != JOIN && !self.groups.contains_key(group_id) {
-            return Err(unknown_member(&report.member_id));
-        }
         let group_id: Arc<str> = group_id.into();
         let timeout = self.config.session_timeout;
-        let group = self.groups.entry(group_id.clone()).or_default();
+        self.make_consumer_group(&group_id, &report)?;
+        let Some(Group::Consumer(group)) = self.groups.get_mut(&group_id) else {
+            return Err(unknown_member(&report.member_id));
+        };
         let told = group.heartbeat(now, timeout, report, &self.topics);
-        let stored = self.store(&group_id);
+        let stored = self.store(&group_id).map_err(|error| {
+            let reason = format!("the broker cannot store the group: {error}");
+            (ErrorCode::COORDINATOR_NOT_AVAILABLE, reason)
+        });
         if !self.offsets.knows(&group_id) {
             // Nobody was let in, or the epoch could not be stored.
             self.groups.remove(&group_id);
@@ -73,15 +88,24 @@ impl Core {
         stored.and(told)
     }
 
-    fn store(&mut self, group_id: &Arc<str>) -> Result<(), Refusal> {
-        let Some(group) = self.groups.get(group_id) else { return Ok(()) };
-        // Also after a refusal: members may have expired. Nobody hears of what is not stored.
-        let stored = self.offsets.reach_epoch(group_id, group.epoch());
-        let stored = stored.and_then(|()| self.members.store(group_id, group.stored()));
-        stored.map_err(|error| {
-            let reason = format!("the broker cannot store the group: {error}");
-            (ErrorCode::COORDINATOR_NOT_AVAILABLE, reason)
-        })
+    /// Sees to it that the group is there which a report is for: who joins makes it, or takes over an
+    /// empty classic one.
+    fn make_consumer_group(&mut self, id: &Arc<str>, report: &Report) -> Result<(), Refusal> {
+        match self.groups.get(id) {
+            Some(Group::Consumer(_)) => {}
+            Some(Group::Classic(group)) if !group.is_idle() => {
+                let reason = format!("{id} is a classic group with members, not a consumer group");
+                return Err((ErrorCode::GROUP_ID_NOT_FOUND, reason));
+            }
+            None | Some(Group::Classic(_)) if report.epoch != JOIN => {
+                return Err(unknown_member(&report.member_id));
+            }
+            None | Some(Group::Classic(_)) => {
+                let group = ConsumerGroup::new(self.offsets.epoch(id));
+                self.groups.insert(id.clone(), Group::Consumer(group));
+            }
+        }
+        Ok(())
     }
 
     fn told(&self, told: Told) -> Response {
@@ -139,11 +163,12 @@ fn valid(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-fn report_of(request: Request) -> Report {
+fn report_of(client: Client, request: Request) -> Report {
     let text = |text: KafkaString| text.as_str().to_owned();
     Report {
         member_id: text(request.member_id),
         epoch: request.member_epoch,
+        client,
         instance: request.instance_id.map(text),
         rebalance_timeout: u64::try_from(request.rebalance_timeout_ms)
             .ok()
@@ -225,7 +250,7 @@ mod tests {
             ),
         ] {
             let epoch = request.member_epoch;
-            let told = core.consumer_group_heartbeat(now, request);
+            let told = core.consumer_group_heartbeat(now, Client::default(), request);
             assert_eq!(told.error_code, error.0, "epoch {epoch}");
             assert_eq!(holds(&core), (0, 0, 0), "epoch {epoch}");
         }
@@ -236,21 +261,21 @@ mod tests {
         let disk = MemoryDisk::default();
         let (mut core, now) = core(&disk);
         disk.limit(Some(disk.used()));
-        let told = core.consumer_group_heartbeat(now, report(JOIN, &["t"]));
+        let told = core.consumer_group_heartbeat(now, Client::default(), report(JOIN, &["t"]));
         assert_eq!(told.error_code, ErrorCode::COORDINATOR_NOT_AVAILABLE.0);
         assert_eq!(holds(&core), (0, 0, 0));
         disk.limit(None);
-        let told = core.consumer_group_heartbeat(now, report(JOIN, &["t"]));
+        let told = core.consumer_group_heartbeat(now, Client::default(), report(JOIN, &["t"]));
         assert_eq!((told.error_code, told.member_epoch), (0, 1));
     }
 
     #[test]
     fn every_group_with_a_member_is_counted_and_an_empty_one_has_no_members_on_the_disk() {
         let (mut core, now) = core(&MemoryDisk::default());
-        let told = core.consumer_group_heartbeat(now, report(JOIN, &[]));
+        let told = core.consumer_group_heartbeat(now, Client::default(), report(JOIN, &[]));
         assert_eq!((told.error_code, told.member_epoch), (0, 1));
         assert_eq!(holds(&core), (1, 1, 1));
-        let told = core.consumer_group_heartbeat(now, report(LEAVE, &[]));
+        let told = core.consumer_group_heartbeat(now, Client::default(), report(LEAVE, &[]));
         assert_eq!(told.error_code, 0);
         assert_eq!(holds(&core), (1, 0, 1));
     }

@@ -20,7 +20,7 @@ impl Subscribed for Catalogue {
 
 /// A group and members that do what they are told.
 struct Scene {
-    group: Group,
+    group: ConsumerGroup,
     now: Instant,
     topics: Catalogue,
     epochs: BTreeMap<String, i32>,
@@ -30,7 +30,7 @@ struct Scene {
 impl Scene {
     fn new(partitions: i32) -> Self {
         Self {
-            group: Group::default(),
+            group: ConsumerGroup::default(),
             now: Clock::System.now(),
             topics: Catalogue(partitions),
             epochs: BTreeMap::new(),
@@ -266,7 +266,7 @@ fn a_group_that_is_read_back_goes_on_where_it_was() {
     let stored = scene.group.stored();
     let epoch = scene.group.epoch();
     scene.now += SESSION * 2;
-    scene.group = Group::restored(scene.now, SESSION, epoch, &stored).expect("readable");
+    scene.group = ConsumerGroup::restored(scene.now, SESSION, epoch, &stored).expect("readable");
     assert_eq!(scene.group.stored(), stored);
     assert_eq!(scene.beat("b").assignment, None, "a has not released yet");
     scene.settle();
@@ -278,6 +278,7 @@ fn a_group_that_is_read_back_goes_on_where_it_was() {
 #[test]
 fn epochs_go_on_above_those_of_the_life_before() {
     let mut scene = Scene::new(1);
-    scene.group = Group::restored(scene.now, SESSION, 41, &Stored::new()).expect("readable");
+    scene.group =
+        ConsumerGroup::restored(scene.now, SESSION, 41, &Stored::new()).expect("readable");
     assert_eq!(scene.join("a").epoch, 42);
 }

@@ -1,0 +1,342 @@
+//! Consumer groups of the KIP-848 protocol: the broker decides who owns what, members report by
+//! heartbeat.
+//!
+//! A *group epoch* counts what members and topics changed; for each the *target assignment* is
+//! computed. Every member is then reconciled towards its target on its own:
+//!
+//! ```text
+//!   Stable ──▶ Revoking   its target lacks some of what it owns: it is told to release that
+//!   Revoking ──▶ Waiting  its report shows the release, but part of its target is not free yet
+//!   Revoking ──▶ Stable   its report shows the release, and all of its target is free
+//!   Waiting ──▶ Stable    with each report it takes what became free, until it has its target
+//!   any ──▶ Revoking      the target changed again
+//! ```
+//!
+//! A partition is free when no member has it assigned or is still releasing it; only then it goes
+//! to its new owner. The member epoch moves to the group epoch when a member has nothing to release
+//! any more, and commits carry it, so what comes from an epoch before is refused. A member is out
+//! when it leaves, when it was silent for the session time-out, or when it did not release within
+//! its own rebalance time-out.
+//!
+//! Time-outs are looked at whenever the group is asked anything: nobody can see their effect
+//! earlier. The group is kept in memory and written by its keeper ([`members`](crate::members), and
+//! the group epoch in [`offsets`](crate::offsets), so that epochs never repeat); a group that is
+//! read back gives every member a whole session to report in.
+
+mod assignor;
+mod member;
+mod stored;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use onrush_runtime::Instant;
+use onrush_wire::{ErrorCode, Uuid};
+
+use self::member::Member;
+use super::Client;
+use crate::MAX_GROUP_SIZE;
+use crate::members::Stored;
+
+/// A partition by topic id.
+pub(crate) type Partition = (Uuid, i32);
+/// A set of partitions.
+pub(crate) type Partitions = BTreeSet<Partition>;
+
+/// Epochs with a meaning of their own in a heartbeat.
+pub(crate) const JOIN: i32 = 0;
+/// The member leaves for good.
+pub(crate) const LEAVE: i32 = -1;
+/// The member leaves and its instance will be back within the session time-out.
+pub(crate) const LEAVE_FOR_NOW: i32 = -2;
+
+/// The only assignor.
+pub(crate) const ASSIGNOR: &str = "uniform";
+
+/// What a member reports. `None` means: as before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) member_id: String,
+    pub(crate) epoch: i32,
+    pub(crate) instance: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) rebalance_timeout: Option<Duration>,
+    pub(crate) topics: Option<BTreeSet<String>>,
+    pub(crate) owned: Option<Partitions>,
+}
+
+/// What a member is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) member_id: String,
+    pub(crate) epoch: i32,
+    /// `None`: as before.
+    pub(crate) assignment: Option<Partitions>,
+}
+
+/// A refusal: the error code and a sentence for the client's log.
+pub(crate) type Refusal = (ErrorCode, String);
+
+/// What a group must know of the topics that its members want.
+pub(crate) trait Subscribed {
+    /// The id and number of partitions of a topic, if there is one.
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)>;
+}
+
+/// A consumer group.
+#[derive(Debug, Default)]
+pub(crate) struct ConsumerGroup {
+    epoch: i32,
+    /// The group epoch that the target assignment is of.
+    target_epoch: i32,
+    target: BTreeMap<String, Partitions>,
+    members: BTreeMap<String, Member>,
+    /// The topics that the target assignment is of.
+    topics: BTreeMap<String, (Uuid, i32)>,
+}
+
+impl ConsumerGroup {
+    /// A group without members whose epochs go on above `epoch`.
+    pub(crate) fn new(epoch: i32) -> Self {
+        Self { epoch, target_epoch: epoch, ..Self::default() }
+    }
+
+    /// A group as it was stored. Its topics are looked up at the next report, which moves the
+    /// epoch.
+    pub(crate) fn restored(
+        now: Instant,
+        session_timeout: Duration,
+        epoch: i32,
+        members: &Stored,
+    ) -> Result<Self, String> {
+        let mut group = Self::new(epoch);
+        for (id, bytes) in members {
+            let (member, target) = stored::decode(now, session_timeout, bytes.clone())?;
+            group.members.insert(id.clone(), member);
+            group.target.insert(id.clone(), target);
+        }
+        Ok(group)
+    }
+
+    /// The members, to be stored.
+    pub(crate) fn stored(&self) -> Stored {
+        let none = Partitions::new();
+        let encoded = |(id, member): (&String, &Member)| {
+            (id.clone(), stored::encode(member, self.target.get(id).unwrap_or(&none)))
+        };
+        self.members.iter().map(encoded).collect()
+    }
+
+    /// The group epoch.
+    pub(crate) fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// Whether nobody is in the group.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes a member's report and tells it what it owns.
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Instant,
+        session_timeout: Duration,
+        report: Report,
+        topics: &impl Subscribed,
+    ) -> Result<Told, Refusal> {
+        if matches!(report.epoch, LEAVE | LEAVE_FOR_NOW) {
+            return self.leave(now, session_timeout, report);
+        }
+        self.admit(now, &report)?;
+        let full = report.epoch == JOIN
+            || (report.rebalance_timeout.is_some()
+                && report.topics.is_some()
+                && report.owned.is_some());
+        let Some(member) = self.members.get_mut(&report.member_id) else {
+            return Err(unknown_member(&report.member_id));
+        };
+        let before = member.assigned.clone();
+        member.session_deadline = now + session_timeout;
+        // The first member begins the first epoch, whatever it wants.
+        let changed = member.update(&report) || self.epoch == 0;
+        self.refresh(changed, topics);
+        let Some(member) = self.reconcile(now, &report) else {
+            return Err(unknown_member(&report.member_id));
+        };
+        Ok(Told {
+            assignment: (full || member.assigned != before).then(|| member.assigned.clone()),
+            member_id: report.member_id,
+            epoch: member.epoch,
+        })
+    }
+
+    /// Whether a commit (or a fetch of offsets) may come from this member.
+    pub(crate) fn validate(&self, member_id: &str, epoch: i32) -> Result<(), ErrorCode> {
+        match self.members.get(member_id) {
+            None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            Some(member) if member.epoch == epoch => Ok(()),
+            Some(_) => Err(ErrorCode::STALE_MEMBER_EPOCH),
+        }
+    }
+
+    /// Removes the members whose time is over, and returns why.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(String, &'static str)> {
+        let overdue = |member: &Member| {
+            if member.session_deadline <= now {
+                return Some("it was silent for the session time-out");
+            }
+            let late = member.release_deadline.is_some_and(|deadline| deadline <= now);
+            late.then_some("it did not release its partitions within its rebalance time-out")
+        };
+        let gone: Vec<_> = self
+            .members
+            .iter()
+            .filter_map(|(id, member)| overdue(member).map(|reason| (id.clone(), reason)))
+            .collect();
+        gone.iter().for_each(|(id, _)| self.remove(id));
+        gone
+    }
+
+    fn remove(&mut self, member_id: &str) {
+        if self.members.remove(member_id).is_some() {
+            self.target.remove(member_id);
+            self.epoch += 1;
+        }
+    }
+
+    fn leave(
+        &mut self,
+        now: Instant,
+        session_timeout: Duration,
+        report: Report,
+    ) -> Result<Told, Refusal> {
+        if let Some(instance) = &report.instance {
+            self.check_instance(instance, &report.member_id)?;
+        }
+        let Some(member) = self.members.get_mut(&report.member_id) else {
+            return Err(unknown_member(&report.member_id));
+        };
+        if report.epoch == LEAVE_FOR_NOW && member.instance.is_some() {
+            // Its partitions wait for the instance, and for nobody else, until the session ends.
+            member.epoch = LEAVE_FOR_NOW;
+            member.revoking.clear();
+            member.release_deadline = None;
+            member.session_deadline = now + session_timeout;
+        } else {
+            self.remove(&report.member_id);
+        }
+        Ok(Told { member_id: report.member_id, epoch: report.epoch, assignment: None })
+    }
+
+    /// Finds the reporting member, or makes one that joins.
+    fn admit(&mut self, now: Instant, report: &Report) -> Result<(), Refusal> {
+        if report.epoch == JOIN {
+            return self.join(now, report);
+        }
+        if let Some(instance) = &report.instance {
+            self.check_instance(instance, &report.member_id)?;
+        }
+        match self.members.get(&report.member_id) {
+            None => Err(unknown_member(&report.member_id)),
+            Some(member) => member.check_epoch(report.epoch, report.owned.as_ref()),
+        }
+    }
+
+    fn join(&mut self, now: Instant, report: &Report) -> Result<(), Refusal> {
+        let previous = report.instance.as_deref().and_then(|instance| self.holder(instance));
+        if let Some(previous) = previous.filter(|previous| *previous != report.member_id) {
+            return self.take_over(&previous, report);
+        }
+        if let Some(member) = self.members.get_mut(&report.member_id) {
+            // It owns nothing (its report says so), whatever it had before.
+            member.rejoin();
+            return Ok(());
+        }
+        if self.members.len() >= MAX_GROUP_SIZE {
+            let reason = format!("the group has {MAX_GROUP_SIZE} members, which is the limit");
+            return Err((ErrorCode::GROUP_MAX_SIZE_REACHED, reason));
+        }
+        self.members.insert(report.member_id.clone(), Member::new(now, report));
+        Ok(())
+    }
+
+    /// A new process of a static member takes the place of the one before.
+    fn take_over(&mut self, previous: &str, report: &Report) -> Result<(), Refusal> {
+        if self.members.get(previous).is_some_and(|member| member.epoch != LEAVE_FOR_NOW) {
+            let reason = format!("the instance is held by member {previous}, which has not left");
+            return Err((ErrorCode::UNRELEASED_INSTANCE_ID, reason));
+        }
+        if let Some(mut member) = self.members.remove(previous) {
+            member.rejoin();
+            self.members.insert(report.member_id.clone(), member);
+        }
+        if let Some(target) = self.target.remove(previous) {
+            self.target.insert(report.member_id.clone(), target);
+        }
+        Ok(())
+    }
+
+    fn holder(&self, instance: &str) -> Option<String> {
+        let holds = |member: &Member| member.instance.as_deref() == Some(instance);
+        self.members.iter().find(|(_, member)| holds(member)).map(|(id, _)| id.clone())
+    }
+
+    fn check_instance(&self, instance: &str, member_id: &str) -> Result<(), Refusal> {
+        match self.holder(instance) {
+            None => Err(unknown_member(member_id)),
+            Some(holder) if holder == member_id => Ok(()),
+            Some(holder) => Err((
+                ErrorCode::FENCED_INSTANCE_ID,
+                format!("the instance belongs to member {holder} now"),
+            )),
+        }
+    }
+
+    /// Moves the group epoch if members or topics changed, and computes the target of the epoch.
+    fn refresh(&mut self, subscription_changed: bool, topics: &impl Subscribed) {
+        let wanted = self.members.values().flat_map(|member| &member.topics);
+        let known: BTreeMap<String, (Uuid, i32)> = wanted
+            .filter_map(|name| topics.topic(name).map(|topic| (name.clone(), topic)))
+            .collect();
+        if subscription_changed || known != self.topics {
+            self.topics = known;
+            self.epoch += 1;
+        }
+        if self.epoch > self.target_epoch {
+            let members = self.members.iter().map(|(id, member)| (id.as_str(), &member.topics));
+            self.target = assignor::assign(members, &self.topics, &self.target);
+            self.target_epoch = self.epoch;
+        }
+    }
+
+    /// Brings the member nearer to its target.
+    fn reconcile(&mut self, now: Instant, report: &Report) -> Option<&Member> {
+        let id = report.member_id.as_str();
+        let target = self.target.get(id).cloned().unwrap_or_default();
+        let others = self.members.iter().filter(|(other, _)| *other != id);
+        let held: Partitions = others
+            .flat_map(|(_, member)| member.assigned.union(&member.revoking))
+            .copied()
+            .collect();
+        let target_epoch = self.target_epoch;
+        let member = self.members.get_mut(id)?;
+        member.reconcile(now, target_epoch, &target, &held, report.owned.as_ref());
+        Some(member)
+    }
+
+    /// Whether every member owns its target and nothing else.
+    #[cfg(test)]
+    fn is_stable(&self) -> bool {
+        self.members.values().all(|member| {
+            member.state == member::State::Stable && member.epoch == self.target_epoch
+        })
+    }
+}
+
+pub(crate) fn unknown_member(member_id: &str) -> Refusal {
+    (ErrorCode::UNKNOWN_MEMBER_ID, format!("member {member_id} is not in the group"))
+}
+
+#[cfg(test)]
+mod tests;
