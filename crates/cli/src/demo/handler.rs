@@ -55,6 +55,8 @@ impl Handler for FlightHandler {
         if self.open.len() <= index {
             self.open.resize_with(index + 1, || None);
         }
+        // A log that was cut is announced again under the same epoch: what follows is another assignment.
+        self.open[index] = None;
         match self.journals.assignment(&holding) {
             Ok(journal) => self.open[index] = Some(journal),
             // Its events fail, go to the dead letters, and are lost to the proof: it cannot go unnoticed.

@@ -6,7 +6,7 @@
 //!
 //! | bytes | content (little-endian) |
 //! |---|---|
-//! | 0..4096 | the header, see [`header`]; the entry count in it is the only part that changes |
+//! | 0..4096 | the header, see [`header`]; it changes in the count of entries, and when the partition is let go |
 //! | 4096.. | entries of 8 bytes, see [`entry`]; 0 is a call that reserved its place and did not come to write it |
 //!
 //! Writing: a call takes the next place by adding to the count, then stores its entry there. Both are single atomic
@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use memmap2::{MmapOptions, MmapRaw};
 
 use entry::Entry;
-use header::{COUNT_AT, HEADER_BYTES, Header};
+use header::{COUNT_AT, HEADER_BYTES, Header, LET_GO_AT};
 
 /// Entries of a journal at most, unless the run asks for less: 512 MiB of address space, sparse on disk.
 pub(crate) const MAX_ENTRIES: u64 = 64 << 20;
@@ -221,8 +221,10 @@ impl Journal {
 }
 
 impl Drop for Journal {
-    /// Cuts the file to what was used, so that copies of the folder are small; readers go by the count, not by the length.
+    /// Says that the partition is let go, and cuts the file to what was used, so that copies of the folder are small;
+    /// readers go by the count, not by the length. A process that is killed does neither.
     fn drop(&mut self) {
+        self.word(LET_GO_AT).store(1_u64.to_le(), Ordering::Release);
         let entries = self.entries().min(self.capacity);
         // No access follows: this is the only mapping, and it is dropped right after. If cutting fails, the file stays sparse.
         let _ = self.file.set_len(HEADER_BYTES as u64 + entries * Entry::BYTES as u64);
@@ -394,6 +396,29 @@ mod tests {
         assert!(entries.into_iter().eq((0..200_000).map(|number| entry(number).bits())));
         let later = journals.assignment(&holding(0, 1)).expect("journal");
         assert!(later.path.ends_with("p0-a1.journal"));
+    }
+
+    #[test]
+    fn what_a_process_holds_is_what_it_has_not_let_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journals = Journals::new(folder.path(), 100).expect("journals");
+        let process = std::process::id();
+        let held = || {
+            let held = file::held_by(folder.path(), process).expect("own files");
+            let named = |file: &JournalFile| (file.header.partition, file.header.assignment);
+            held.iter().map(named).collect::<Vec<_>>()
+        };
+        let zero = journals.assignment(&holding(0, 1)).expect("journal");
+        let one = journals.assignment(&holding(1, 1)).expect("journal");
+        one.append(entry(0)).expect("room");
+        assert_eq!(held(), [(0, 0), (1, 0)]);
+        assert_eq!(file::held_by(folder.path(), process + 1).expect("own files").len(), 0);
+        drop(zero);
+        assert_eq!(held(), [(1, 0)]);
+        let later = journals.assignment(&holding(1, 2)).expect("journal");
+        later.append(entry(1)).expect("room");
+        assert_eq!(held(), [(1, 1)], "an earlier assignment is not held any more");
+        assert_eq!(file::total_entries(folder.path()).expect("own files"), 2);
     }
 
     #[test]

@@ -48,6 +48,15 @@ impl Live {
         ));
     }
 
+    /// Where a run with kills stands.
+    pub(crate) fn show_kills(&self, progress: &Progress, marked: u64, members: usize, kills: u64) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_position(progress.acknowledged());
+        self.bar.set_message(format!("marked {marked}  members {members}  killed {kills}"));
+    }
+
     /// Removes the line.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

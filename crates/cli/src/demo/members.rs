@@ -16,6 +16,12 @@ use crate::failure::{Exit, Failure};
 use crate::http::Status;
 use crate::metrics;
 
+/// The engine of a member of the group `name` that reads the topic `name`.
+pub(super) fn config(name: &str, sabotage: Sabotage) -> EngineConfig {
+    // Members share the cores; one lane each is what two of them on two cores would have.
+    EngineConfig { lanes: std::num::NonZeroUsize::MIN, sabotage, ..EngineConfig::new(name, [name]) }
+}
+
 /// Members that run, and what those that left have done.
 pub(crate) struct Members {
     runtime: Runtime,
@@ -54,12 +60,7 @@ impl Members {
         journals: Journals,
         tally: Arc<Mutex<Tally>>,
     ) -> Self {
-        // Members share the cores; one lane each is what two of them on two cores would have.
-        let config = EngineConfig {
-            lanes: std::num::NonZeroUsize::MIN,
-            sabotage,
-            ..EngineConfig::new(name, [name])
-        };
+        let config = config(name, sabotage);
         Self {
             runtime: runtime.clone(),
             executor: executor.clone(),

@@ -5,12 +5,24 @@
 //! journals, walked by partition and assignment:
 //!
 //! - **lost**: an event without an entry. **repeated**: an entry of an event that has one already.
-//! - **reordered**: within an assignment, an entry whose event is earlier of its key than the one before; after a hand-over,
-//!   a key that starts later than one after the latest marked so far. Events without a key have no order.
+//! - **reordered**: an entry whose event is earlier of its key than the one before it in the assignment; an event whose first
+//!   entry comes after the first one of a later event of its key; after a hand-over, a key that starts later than one after
+//!   the latest marked so far. Events without a key have no order.
 //! - **overlaps**: entries that an assignment got after the next one of its partition had begun.
 //! - **corrupt**: an entry of an event that does not exist, or that is not what the event decodes to; a broken chain of
-//!   assignments.
+//!   assignments; a victim whose journal is not as it was when it was killed.
 //! - the table, from all entries; it **matches** if it equals the one computed from the flights directly.
+//!
+//! Members that were killed ([`Death`]) change this much:
+//!
+//! - **repeat bound**: the events that victims marked after their last acknowledged commit, over all victims and partitions.
+//!   Not only the sum is held against the repeats: each such event may be repeated once per victim that left it uncommitted,
+//!   in a later assignment than that victim's; any other repeat is **unexplained**. Without victims all are.
+//! - order: who comes after a victim begins a key again where the commit stands, so that the calls of a key are an ascending
+//!   row, then a piece of its end again, and on. That is no reordering by the rules above: rows ascend within an assignment, no
+//!   event is skipped on the way up, and nothing is called for the first time after a later event was.
+//! - the table counts an event by its first entry: this is what a sink that knows what it has would keep.
+use super::death::{Death, Left};
 use super::event;
 use super::flights::Flights;
 use super::journal::entry::Entry;
@@ -32,6 +44,12 @@ pub(crate) struct Proof {
     pub(crate) lost: u64,
     /// See the module.
     pub(crate) repeated: u64,
+    /// Member processes that were killed.
+    pub(crate) kills: u64,
+    /// See the module.
+    pub(crate) repeat_bound: u64,
+    /// See the module.
+    pub(crate) unexplained: u64,
     /// See the module.
     pub(crate) reordered: u64,
     /// See the module.
@@ -52,7 +70,7 @@ impl Proof {
 
     /// All that went wrong, counted.
     pub(crate) fn faults(&self) -> u64 {
-        self.lost + self.repeated + self.reordered + self.overlaps + self.corrupt
+        self.lost + self.unexplained + self.reordered + self.overlaps + self.corrupt
     }
 }
 
@@ -63,23 +81,34 @@ pub(crate) fn prove(
     partitions: i32,
     partition_for: impl Fn(&[u8]) -> i32,
     journals: &[JournalFile],
+    deaths: &[Death],
 ) -> Proof {
     let (expected, direct) =
         expect(flights, Replay::new(flights, events, partitions, partition_for), partitions);
     let mut findings = Findings::default();
     let mut tally = Tally::new();
+    let counted = if deaths.is_empty() { Counted::Entries } else { Counted::Events };
+    let left: Vec<&Left> = deaths.iter().flat_map(|death| &death.left).collect();
     for (partition, expected) in expected.iter().enumerate() {
         let of_partition = |journal: &&JournalFile| journal.header.partition == partition as i32;
         let chain: Vec<&JournalFile> = journals.iter().filter(of_partition).collect();
         check_chain(&chain, &mut findings);
-        let mut walk = Walk::new(expected, flights.aircraft());
+        let mut walk = Walk::new(expected, flights.aircraft(), counted);
         for journal in chain {
             walk.assignment(&journal.entries, &mut tally, &mut findings);
+            let of_journal = |left: &&&Left| {
+                (left.partition, left.assignment)
+                    == (journal.header.partition, journal.header.assignment)
+            };
+            if let Some(left) = left.iter().find(of_journal) {
+                walk.death(left, &journal.entries, &mut findings);
+            }
         }
         findings.lost += walk.unmarked();
     }
     let foreign = |journal: &&JournalFile| !(0..partitions).contains(&journal.header.partition);
     findings.corrupt += journals.iter().filter(foreign).count() as u64;
+    findings.corrupt += (left.len() as u64).abs_diff(findings.left);
     let table = tally.table();
     Proof {
         events,
@@ -87,6 +116,9 @@ pub(crate) fn prove(
         assignments: journals.len() as u64,
         lost: findings.lost,
         repeated: findings.repeated,
+        kills: deaths.len() as u64,
+        repeat_bound: findings.repeat_bound,
+        unexplained: findings.unexplained,
         reordered: findings.reordered,
         overlaps: findings.overlaps,
         corrupt: findings.corrupt,
@@ -95,13 +127,26 @@ pub(crate) fn prove(
     }
 }
 
+/// What the table is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// Every entry.
+    Entries,
+    /// Every event, by its first entry.
+    Events,
+}
+
 #[derive(Default)]
 struct Findings {
     lost: u64,
     repeated: u64,
+    repeat_bound: u64,
+    unexplained: u64,
     reordered: u64,
     overlaps: u64,
     corrupt: u64,
+    /// Partitions of victims whose journal was found.
+    left: u64,
 }
 
 /// The events of a partition, by number.
@@ -161,7 +206,10 @@ fn check_chain(chain: &[&JournalFile], findings: &mut Findings) {
 /// The state of one partition while its assignments are walked.
 struct Walk<'a> {
     expected: &'a Expected,
+    counted: Counted,
     marked: Vec<bool>,
+    /// By event: how many repeats are still to be expected.
+    excused: Vec<u32>,
     keys: Vec<Key>,
     /// Counts assignments from 1.
     assignment: u32,
@@ -179,10 +227,12 @@ struct Key {
 }
 
 impl<'a> Walk<'a> {
-    fn new(expected: &'a Expected, keys: usize) -> Self {
+    fn new(expected: &'a Expected, keys: usize, counted: Counted) -> Self {
         Self {
             expected,
+            counted,
             marked: vec![false; expected.entries.len()],
+            excused: vec![0; expected.entries.len()],
             keys: vec![Key::default(); keys],
             assignment: 0,
         }
@@ -191,33 +241,57 @@ impl<'a> Walk<'a> {
     fn assignment(&mut self, entries: &[u64], tally: &mut Tally, findings: &mut Findings) {
         self.assignment += 1;
         for entry in entries.iter().copied().filter_map(Entry::from_bits) {
-            if let Some(series) = entry.series() {
+            let times = self.entry(entry, findings);
+            if let Some(series) = entry.series()
+                && (times == Times::First || self.counted == Counted::Entries)
+            {
                 tally.count(series, entry.delay());
             }
-            self.entry(entry, findings);
         }
     }
 
-    fn entry(&mut self, entry: Entry, findings: &mut Findings) {
+    fn entry(&mut self, entry: Entry, findings: &mut Findings) -> Times {
         let Some(number) =
             usize::try_from(entry.number()).ok().filter(|number| *number < self.marked.len())
         else {
             findings.corrupt += 1;
-            return;
+            return Times::First;
         };
         if entry.bits() != self.expected.entries[number] {
             findings.corrupt += 1;
         }
-        if std::mem::replace(&mut self.marked[number], true) {
+        let times = match std::mem::replace(&mut self.marked[number], true) {
+            true => Times::Again,
+            false => Times::First,
+        };
+        if times == Times::Again {
             findings.repeated += 1;
+            match self.excused[number].checked_sub(1) {
+                Some(left) => self.excused[number] = left,
+                None => findings.unexplained += 1,
+            }
         }
         if let Some(key) = self.expected.keys[number] {
             let ordinal = self.expected.ordinals[number];
             let key = &mut self.keys[usize::from(key)];
-            if key.is_reordered_by(ordinal, self.assignment) {
+            if key.is_reordered_by(ordinal, times, self.assignment) {
                 findings.reordered += 1;
             }
             key.mark(ordinal, self.assignment);
+        }
+        times
+    }
+
+    /// The owner of the assignment that was walked last was killed.
+    fn death(&mut self, left: &Left, entries: &[u64], findings: &mut Findings) {
+        findings.left += 1;
+        if entries.len() as u64 != left.entries {
+            findings.corrupt += 1;
+        }
+        for number in left.uncovered(entries) {
+            findings.repeat_bound += 1;
+            let excused = usize::try_from(number).ok().and_then(|at| self.excused.get_mut(at));
+            excused.into_iter().for_each(|repeats| *repeats += 1);
         }
     }
 
@@ -226,13 +300,19 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Whether an event was marked before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    First,
+    Again,
+}
+
 impl Key {
-    fn is_reordered_by(&self, ordinal: u32, assignment: u32) -> bool {
-        if self.seen_in == assignment {
-            ordinal < self.last
-        } else {
-            assignment > 1 && ordinal > self.next
-        }
+    fn is_reordered_by(&self, ordinal: u32, times: Times, assignment: u32) -> bool {
+        let falls_back = self.seen_in == assignment && ordinal < self.last;
+        let skips = self.seen_in != assignment && assignment > 1 && ordinal > self.next;
+        let comes_late = times == Times::First && ordinal < self.next;
+        falls_back || skips || comes_late
     }
 
     fn mark(&mut self, ordinal: u32, assignment: u32) {
@@ -307,7 +387,43 @@ mod tests {
     }
 
     fn found(journals: &[JournalFile]) -> Proof {
-        prove(loaded(), EVENTS, PARTITIONS, by_bytes(PARTITIONS), journals)
+        prove(loaded(), EVENTS, PARTITIONS, by_bytes(PARTITIONS), journals, &[])
+    }
+
+    /// Kills the owner of an assignment of partition 0; the group has committed all below `committed`.
+    fn killed(journals: &[JournalFile], assignment: usize, committed: usize) -> Death {
+        let left = Left::new(&journals[assignment], committed as i64, "");
+        Death { kill: 1, after_ms: 0, process: 1, member: "m".to_owned(), left: vec![left] }
+    }
+
+    /// A run in which the owner of partition 0 was killed after `stood` entries, with `committed` of them committed.
+    fn taken_over(stood: usize, committed: usize) -> (Vec<JournalFile>, Vec<Death>) {
+        let mut journals = handed_over(stood);
+        let again = journals[0].entries[committed..].to_vec();
+        journals[1].entries.splice(0..0, again);
+        let death = killed(&journals, 0, committed);
+        (journals, vec![death])
+    }
+
+    fn found_with(journals: &[JournalFile], deaths: &[Death]) -> Proof {
+        prove(loaded(), EVENTS, PARTITIONS, by_bytes(PARTITIONS), journals, deaths)
+    }
+
+    /// lost, repeated, bound, unexplained, reordered, corrupt, and whether the proof holds.
+    fn judged(
+        (journals, deaths): &(Vec<JournalFile>, Vec<Death>),
+    ) -> (u64, u64, u64, u64, u64, u64, bool) {
+        let proof = found_with(journals, deaths);
+        assert_eq!(proof.overlaps, 0);
+        (
+            proof.lost,
+            proof.repeated,
+            proof.repeat_bound,
+            proof.unexplained,
+            proof.reordered,
+            proof.corrupt,
+            proof.holds(),
+        )
     }
 
     /// lost, repeated, reordered, overlaps, corrupt, and whether the tables match.
@@ -339,7 +455,7 @@ mod tests {
         let mut journals = vec![journal(0, Vec::new(), None)];
         let flights = loaded();
         journals[0].entries = Replay::new(flights, 336_776, 1, |_| 0).map(|p| entry(&p)).collect();
-        let proof = prove(flights, 336_776, 1, |_| 0, &journals);
+        let proof = prove(flights, 336_776, 1, |_| 0, &journals, &[]);
         assert!(proof.holds());
         assert_eq!(proof.table.iter().map(|row| row.cancelled).sum::<u64>(), 8_255);
         let row = proof.table.iter().find(|row| row.carrier == "UA" && row.origin == "EWR");
@@ -447,5 +563,106 @@ mod tests {
         let mut journals = perfect();
         journals.push(journal(6, Vec::new(), None));
         assert_eq!(counts(&journals), (0, 0, 0, 0, 1, true));
+    }
+
+    #[test]
+    fn a_key_that_a_later_owner_fills_in_was_reordered() {
+        let key = busy_key();
+        let mut journals = handed_over(key[5]);
+        let skipped = journals[0].entries.remove(key[3]);
+        journals[1].entries.insert(0, skipped);
+        journals[1].header.predecessor = Some((0, key[5] as u64 - 1));
+        assert_eq!(counts(&journals), (0, 0, 1, 0, 0, true));
+    }
+
+    #[test]
+    fn who_follows_a_victim_may_repeat_what_it_left_uncommitted() {
+        assert_eq!(judged(&taken_over(1_000, 1_000)), (0, 0, 0, 0, 0, 0, true));
+        assert_eq!(judged(&taken_over(1_000, 400)), (0, 600, 600, 0, 0, 0, true));
+        // Less is repeated than was left: a commit landed after it was looked at.
+        let (mut journals, deaths) = taken_over(1_000, 400);
+        journals[1].entries.drain(..50);
+        assert_eq!(judged(&(journals, deaths)), (0, 550, 600, 0, 0, 0, true));
+    }
+
+    #[test]
+    fn a_repeat_of_what_was_committed_is_unexplained() {
+        let (mut journals, deaths) = taken_over(1_000, 400);
+        let covered = journals[0].entries[399];
+        journals[1].entries.insert(0, covered);
+        assert_eq!(judged(&(journals, deaths)), (0, 601, 600, 1, 0, 0, false));
+    }
+
+    #[test]
+    fn an_event_is_repeated_once_for_each_victim() {
+        // Keyless, so that a second repeat is no falling back.
+        let number = keyless()[0];
+        let (mut journals, deaths) = taken_over(number + 1, number);
+        let again = journals[1].entries[0];
+        journals[1].entries.insert(0, again);
+        assert_eq!(judged(&(journals.clone(), deaths.clone())), (0, 2, 1, 1, 0, 0, false));
+        // The second owner is killed as well, and has committed nothing.
+        journals[1].entries.remove(0);
+        let rest = journals[1].entries.split_off(1);
+        let stood = Some((1, journals[1].entries.len() as u64));
+        let mut last = journal(0, rest, stood);
+        last.entries.insert(0, again);
+        journals.insert(2, last);
+        let second = killed(&journals, 1, number);
+        let deaths = vec![deaths[0].clone(), second];
+        assert_eq!(judged(&(journals, deaths)), (0, 2, 2, 0, 0, 0, true));
+    }
+
+    #[test]
+    fn a_repeat_by_the_victim_itself_is_unexplained() {
+        let number = keyless()[0];
+        let (mut journals, _) = taken_over(number + 1, number + 1);
+        let again = journals[0].entries[number];
+        journals[0].entries.push(again);
+        journals[1].header.predecessor = Some((0, number as u64 + 2));
+        let deaths = vec![killed(&journals, 0, number)];
+        assert_eq!(judged(&(journals, deaths)), (0, 1, 1, 1, 0, 0, false));
+    }
+
+    #[test]
+    fn what_a_victim_had_not_marked_must_be_marked_by_the_next() {
+        let key = busy_key();
+        let (mut journals, deaths) = taken_over(key[3], key[1]);
+        let first_new = key[3] - key[1];
+        journals[1].entries.remove(first_new);
+        let (lost, .., reordered, _, holds) = judged(&(journals, deaths));
+        assert_eq!((lost, reordered, holds), (1, 0, false));
+    }
+
+    #[test]
+    fn order_holds_across_a_death() {
+        let key = busy_key();
+        let (mut journals, deaths) = taken_over(key[4], key[1]);
+        // Two repeats of one key change places.
+        journals[1].entries.swap(key[2] - key[1], key[3] - key[1]);
+        let (_, _, _, unexplained, reordered, _, holds) = judged(&(journals, deaths));
+        assert_eq!((unexplained, reordered, holds), (0, 1, false));
+        // The next owner begins a key beyond what the victim had marked, and comes back to it.
+        let (mut journals, deaths) = taken_over(key[3], key[3]);
+        journals[1].entries.swap(0, key[4] - key[3]);
+        assert_eq!(judged(&(journals, deaths)).4, 2);
+    }
+
+    #[test]
+    fn a_victim_whose_journal_went_on_or_is_missing_is_noticed() {
+        let (journals, mut deaths) = taken_over(1_000, 400);
+        deaths[0].left[0].entries -= 1;
+        assert_eq!(judged(&(journals.clone(), deaths.clone())).5, 1);
+        deaths[0].left[0].entries += 1;
+        deaths[0].left[0].assignment = 7;
+        let (_, _, bound, unexplained, _, corrupt, holds) = judged(&(journals, deaths));
+        assert_eq!((bound, unexplained, corrupt, holds), (0, 600, 1, false));
+    }
+
+    #[test]
+    fn with_victims_the_table_counts_events_not_entries() {
+        let (journals, deaths) = taken_over(1_000, 400);
+        assert!(found_with(&journals, &deaths).matches_direct);
+        assert!(!found_with(&journals, &[]).matches_direct);
     }
 }

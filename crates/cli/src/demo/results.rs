@@ -43,6 +43,12 @@ pub(crate) struct Results {
     pub(crate) lost: u64,
     /// Handler calls beyond the first of an event.
     pub(crate) repeated: u64,
+    /// Member processes that were killed.
+    pub(crate) kills: u64,
+    /// Events that victims marked after their last acknowledged commit: as many may be repeated.
+    pub(crate) repeat_bound: u64,
+    /// Repeats of other events than those.
+    pub(crate) unexplained: u64,
     /// Handler calls out of their key's order.
     pub(crate) reordered: u64,
     /// Handler calls at an old owner after the new one had started.
@@ -70,6 +76,9 @@ impl Results {
             group: group.to_owned(),
             lost: proof.lost,
             repeated: proof.repeated,
+            kills: proof.kills,
+            repeat_bound: proof.repeat_bound,
+            unexplained: proof.unexplained,
             reordered: proof.reordered,
             overlaps: proof.overlaps,
             corrupt: proof.corrupt,
@@ -97,9 +106,19 @@ impl Results {
 
     /// The proof, for people.
     pub(crate) fn proof_text(&self) -> String {
+        let kills = match self.kills {
+            0 => String::new(),
+            kills => format!(
+                "         {kills} members killed, with {} events marked and not committed: repeated {} of these, {} of others\n",
+                self.repeat_bound,
+                self.repeated - self.unexplained,
+                self.unexplained,
+            ),
+        };
         format!(
             "proof    {} events, {} assignments of {} partitions, from the journals and the CSV alone\n\
              \x20        lost {}  repeated {}  reordered {}  overlaps {}  corrupt {}\n\
+             {kills}\
              \x20        the table {} the one computed directly\n",
             self.events,
             self.assignments,
@@ -133,6 +152,9 @@ mod tests {
             group: "demo-1".into(),
             lost: 0,
             repeated: 0,
+            kills: 0,
+            repeat_bound: 0,
+            unexplained: 0,
             reordered: 0,
             overlaps: 0,
             corrupt: 0,
@@ -179,7 +201,7 @@ YV       LGA           1          1           -          -
         assert_eq!(
             text,
             "{\"events\":3,\"partitions\":6,\"topic\":\"flights-1\",\"group\":\"demo-1\",\"lost\":0,\
-             \"repeated\":0,\"reordered\":0,\"overlaps\":0,\"corrupt\":0,\"assignments\":6,\
+             \"repeated\":0,\"kills\":0,\"repeat_bound\":0,\"unexplained\":0,\"reordered\":0,\"overlaps\":0,\"corrupt\":0,\"assignments\":6,\
              \"matches_direct\":true,\"events_per_second\":1000,\"table\":[{\"carrier\":\"UA\",\
              \"origin\":\"EWR\",\"flights\":2,\"cancelled\":1,\"mean_hundredths\":-5,\"p99\":120}]}"
         );

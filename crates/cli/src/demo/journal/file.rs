@@ -1,13 +1,14 @@
 //! Journals as files: their names, and reading them, open or closed.
 #![expect(clippy::disallowed_methods, reason = "the journals are the command's own files")]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::JournalError;
 use super::entry::Entry;
-use super::header::{HEADER_BYTES, Header};
+use super::header::{HEADER_BYTES, Header, Standing};
 
 /// A journal as read.
 #[derive(Clone, Debug)]
@@ -38,15 +39,40 @@ pub(super) fn latest(folder: &Path, partition: i32) -> Result<Option<(u32, u64)>
     };
     let path = folder.join(name(partition, assignment));
     let file = File::open(&path).map_err(JournalError::io(&path, "open the file"))?;
-    let (_, entries) = read_header(&path, &file)?;
-    Ok(Some((assignment, entries)))
+    let (_, standing) = read_header(&path, &file)?;
+    Ok(Some((assignment, standing.entries)))
+}
+
+/// How many entries all journals of a folder have by now.
+pub(crate) fn total_entries(folder: &Path) -> Result<u64, JournalError> {
+    let mut total = 0;
+    for (partition, assignment) in names(folder)? {
+        let path = folder.join(name(partition, assignment));
+        let file = File::open(&path).map_err(JournalError::io(&path, "open the file"))?;
+        let (header, standing) = read_header(&path, &file)?;
+        total += standing.entries.min(header.capacity);
+    }
+    Ok(total)
+}
+
+/// The journals of what a process holds: of each partition's latest assignment, if it is the process's and not let go.
+pub(crate) fn held_by(folder: &Path, process: u32) -> Result<Vec<JournalFile>, JournalError> {
+    let mut held = Vec::new();
+    let latest: BTreeMap<i32, u32> = sorted_names(folder)?.into_iter().collect();
+    for (partition, assignment) in latest {
+        let path = folder.join(name(partition, assignment));
+        let file = File::open(&path).map_err(JournalError::io(&path, "open the file"))?;
+        let (header, standing) = read_header(&path, &file)?;
+        if header.process == process && !standing.let_go {
+            held.push(read(&path)?);
+        }
+    }
+    Ok(held)
 }
 
 /// Every journal in a folder, by partition, then assignment.
 pub(crate) fn read_all(folder: &Path) -> Result<Vec<JournalFile>, JournalError> {
-    let mut names = names(folder)?;
-    names.sort_unstable();
-    names
+    sorted_names(folder)?
         .into_iter()
         .map(|(partition, assignment)| {
             let path = folder.join(name(partition, assignment));
@@ -60,6 +86,12 @@ pub(crate) fn read_all(folder: &Path) -> Result<Vec<JournalFile>, JournalError> 
         .collect()
 }
 
+fn sorted_names(folder: &Path) -> Result<Vec<(i32, u32)>, JournalError> {
+    let mut names = names(folder)?;
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn names(folder: &Path) -> Result<Vec<(i32, u32)>, JournalError> {
     let mut names = Vec::new();
     for file in std::fs::read_dir(folder).map_err(JournalError::io(folder, "list the folder"))? {
@@ -71,8 +103,8 @@ fn names(folder: &Path) -> Result<Vec<(i32, u32)>, JournalError> {
 
 fn read(path: &Path) -> Result<JournalFile, JournalError> {
     let file = File::open(path).map_err(JournalError::io(path, "open the file"))?;
-    let (header, taken) = read_header(path, &file)?;
-    let count = taken.min(header.capacity);
+    let (header, standing) = read_header(path, &file)?;
+    let count = standing.entries.min(header.capacity);
     let length = file.metadata().map_err(JournalError::io(path, "read the length"))?.len();
     let available = length.saturating_sub(HEADER_BYTES as u64) / Entry::BYTES as u64;
     if count > available {
@@ -89,7 +121,7 @@ fn read(path: &Path) -> Result<JournalFile, JournalError> {
     Ok(JournalFile { header, entries })
 }
 
-fn read_header(path: &Path, file: &File) -> Result<(Header, u64), JournalError> {
+fn read_header(path: &Path, file: &File) -> Result<(Header, Standing), JournalError> {
     let mut page = [0; HEADER_BYTES];
     file.read_exact_at(&mut page, 0).map_err(JournalError::io(path, "read the header"))?;
     Header::decode(&page).map_err(|what| malformed(path, what))

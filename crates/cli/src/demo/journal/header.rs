@@ -11,7 +11,9 @@
 //! | 32..40 | offset at which the member starts to read, i64 |
 //! | 40..48 | capacity in entries, u64 |
 //! | 48..52 | length of the member's id, u32 |
+//! | 52..56 | id of the member's process, u32 |
 //! | 64..72 | entries, u64: places that were taken; changes while the journal is open |
+//! | 72..80 | 1 once the member has let the partition go in good order, u64 |
 //! | 128..384 | the member's id, UTF-8 |
 use super::Holding;
 
@@ -21,6 +23,9 @@ pub(crate) const HEADER_BYTES: usize = 4096;
 /// Where the count of entries stands.
 pub(crate) const COUNT_AT: usize = 64;
 
+/// Where it stands whether the partition was let go.
+pub(crate) const LET_GO_AT: usize = 72;
+
 /// Bytes of a member's id that are kept.
 pub(crate) const MAX_MEMBER_BYTES: usize = 256;
 
@@ -28,9 +33,10 @@ const MAGIC: [u8; 8] = *b"ONRJRNL1";
 const MEMBER_AT: usize = 128;
 const NO_PREDECESSOR: u32 = u32::MAX;
 
-const _: () = assert!(MEMBER_AT + MAX_MEMBER_BYTES <= HEADER_BYTES && COUNT_AT + 8 <= MEMBER_AT);
+const _: () = assert!(COUNT_AT + 8 <= LET_GO_AT);
+const _: () = assert!(MEMBER_AT + MAX_MEMBER_BYTES <= HEADER_BYTES && LET_GO_AT + 8 <= MEMBER_AT);
 
-/// A journal's header, except for the count.
+/// A journal's header, except for what changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The partition.
@@ -47,6 +53,17 @@ pub(crate) struct Header {
     pub(crate) capacity: u64,
     /// Id of the member.
     pub(crate) member: String,
+    /// Id of its process.
+    pub(crate) process: u32,
+}
+
+/// What changes in the header while a journal is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Places that were taken.
+    pub(crate) entries: u64,
+    /// The member gave the partition up; nothing follows.
+    pub(crate) let_go: bool,
 }
 
 impl Header {
@@ -65,10 +82,11 @@ impl Header {
             start_offset: holding.start_offset,
             capacity,
             member: holding.member[..end].to_owned(),
+            process: std::process::id(),
         }
     }
 
-    /// The page, with a count of 0.
+    /// The page of a journal that begins.
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let (predecessor, stood) = self.predecessor.unwrap_or((NO_PREDECESSOR, 0));
         let mut page = [0; HEADER_BYTES];
@@ -82,12 +100,13 @@ impl Header {
         put(32, &self.start_offset.to_le_bytes());
         put(40, &self.capacity.to_le_bytes());
         put(48, &(self.member.len() as u32).to_le_bytes());
+        put(52, &self.process.to_le_bytes());
         put(MEMBER_AT, self.member.as_bytes());
         page
     }
 
-    /// Reads a page: the header and the count, or what is wrong.
-    pub(crate) fn decode(page: &[u8; HEADER_BYTES]) -> Result<(Self, u64), String> {
+    /// Reads a page: the header and how the journal stands, or what is wrong.
+    pub(crate) fn decode(page: &[u8; HEADER_BYTES]) -> Result<(Self, Standing), String> {
         if page[..8] != MAGIC {
             return Err("the first eight bytes are not those of a journal".to_owned());
         }
@@ -107,8 +126,13 @@ impl Header {
             start_offset: i64::from_le_bytes(field(page, 32)),
             capacity: u64::from_le_bytes(field(page, 40)),
             member: member.to_owned(),
+            process: u32::from_le_bytes(field(page, 52)),
         };
-        Ok((header, u64::from_le_bytes(field(page, COUNT_AT))))
+        let standing = Standing {
+            entries: u64::from_le_bytes(field(page, COUNT_AT)),
+            let_go: u64::from_le_bytes(field(page, LET_GO_AT)) != 0,
+        };
+        Ok((header, standing))
     }
 }
 
@@ -120,6 +144,8 @@ fn field<const N: usize>(page: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
+    const BEGUN: Standing = Standing { entries: 0, let_go: false };
+
     fn header(member: &str) -> Header {
         let holding = Holding { partition: 5, member, epoch: -3, start_offset: 1 << 40 };
         Header::new(&holding, 77, Some((8, 1_000_000)))
@@ -129,14 +155,14 @@ mod tests {
     fn a_header_is_read_back() {
         let header = header("member-ü");
         assert_eq!(header.assignment, 9);
-        assert_eq!(Header::decode(&header.encode()), Ok((header, 0)));
+        assert_eq!(Header::decode(&header.encode()), Ok((header, BEGUN)));
     }
 
     #[test]
     fn a_long_member_id_is_cut_between_characters() {
         let header = header(&"ü".repeat(200));
         assert_eq!(header.member, "ü".repeat(128));
-        assert_eq!(Header::decode(&header.encode()), Ok((header, 0)));
+        assert_eq!(Header::decode(&header.encode()), Ok((header, BEGUN)));
     }
 
     #[test]
