@@ -83,6 +83,16 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<Command, Failure> {
     Ok(deny)
 }
 
+/// Makes sure that `valgrind` runs; its version, as it tells it.
+pub(crate) fn valgrind() -> Result<String, Failure> {
+    if !process::exists("valgrind") {
+        // It reads the symbols of the C library, which are a package of their own.
+        install(&["valgrind", "libc6-dbg"], "valgrind")?;
+    }
+    let version = process::capture(Command::new("valgrind").arg("--version"))?;
+    Ok(version.trim().to_owned())
+}
+
 /// The distributions that split `venv` from Python say so only when it is used.
 fn make_venv(venv: &Path) -> Result<(), Failure> {
     let make =

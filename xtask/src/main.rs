@@ -15,7 +15,9 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod counts;
 mod failure;
+mod fuzz;
 mod host;
 mod kafka;
 mod process;
@@ -59,6 +61,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Feed every parser of foreign bytes with changed inputs; without arguments a minute in all, as in CI.
+    ///
+    /// On demand for longer: `cargo xtask fuzz --minutes 10 --target broker`.
+    Fuzz(fuzz::Arguments),
+    /// Count instructions per event under callgrind, and compare them with the committed baseline.
+    Counts(counts::Arguments),
     /// Check licences, sources, bans and advisories of what is built in, with cargo-deny.
     Deny,
 }
@@ -98,6 +106,8 @@ fn run(workspace: &Workspace, task: Task) -> Result<ExitCode, Failure> {
         Task::Test { parts, .. } => test::run(workspace, &parts),
         Task::Tidy => tidy::run(workspace).map(|()| ExitCode::SUCCESS),
         Task::Sim { arguments } => simulate(workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(workspace, &arguments),
+        Task::Counts(arguments) => counts::run(workspace, &arguments),
         Task::Deny => host::cargo_deny(workspace)
             .and_then(|mut deny| process::run(deny.arg("check")))
             .map(|()| ExitCode::SUCCESS),

@@ -13,8 +13,10 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod cargo;
+mod counts;
 mod demo;
 mod end_to_end;
+mod fuzz;
 mod interop;
 mod served;
 mod simulation;
@@ -30,7 +32,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 19] = [
+const PARTS: [Part; 22] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -46,9 +48,20 @@ const PARTS: [Part; 19] = [
     },
     Part { name: "unit", about: "unit, integration and documentation tests", run: cargo::test },
     Part {
+        name: "fuzz",
+        about: "a minute of changed inputs for every parser of foreign bytes",
+        run: fuzz::targets,
+    },
+    Part { name: "fuzz-sabotage", about: "planted bugs are found", run: fuzz::canaries },
+    Part {
         name: "build",
         about: "release builds of `onrush` and the simulation",
         run: cargo::build,
+    },
+    Part {
+        name: "counts",
+        about: "instructions per event are those of the baseline",
+        run: counts::all,
     },
     Part {
         name: "sim",

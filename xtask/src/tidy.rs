@@ -88,7 +88,7 @@ impl Tree {
 
     /// Rust files of the workspace's members.
     fn members(&self) -> impl Iterator<Item = &Source> {
-        const FOLDERS: [&str; 3] = ["crates", "sim", "xtask"];
+        const FOLDERS: [&str; 4] = ["crates", "guards", "sim", "xtask"];
         self.sources
             .iter()
             .filter(|source| FOLDERS.iter().any(|folder| source.path().starts_with(folder)))

@@ -18,9 +18,12 @@
 //! node.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod config;
 mod core;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod journal;
 mod log;
@@ -33,6 +36,7 @@ mod requests;
 mod segment;
 mod server;
 mod settings;
+mod snapshot;
 mod syncer;
 mod topics;
 
