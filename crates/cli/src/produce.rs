@@ -12,6 +12,7 @@ mod sending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use onrush_kafka::produce::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES};
 use onrush_kafka::{Compression, Header, Producer, ProducerConfig};
@@ -73,8 +74,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = separator)]
     separator: u8,
     /// What batches are compressed with.
-    #[arg(long, short = 'z', value_enum, default_value = "none")]
-    compression: Codec,
+    #[arg(long, short = 'z', value_name = "CODEC", default_value = "none", value_parser = codecs())]
+    compression: Compression,
     /// Who must have a record before it counts as sent.
     #[arg(long, value_enum, default_value = "all")]
     acks: Acknowledged,
@@ -105,27 +106,6 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Codec {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
-}
-
-impl Codec {
-    fn compression(self) -> Compression {
-        match self {
-            Self::None => Compression::None,
-            Self::Gzip => Compression::Gzip { level: 6 },
-            Self::Snappy => Compression::Snappy,
-            Self::Lz4 => Compression::Lz4,
-            Self::Zstd => Compression::Zstd { level: 3 },
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Acknowledged {
     /// All replicas in sync.
     All,
@@ -141,6 +121,11 @@ impl Delimiter {
     fn parse(text: &str) -> Result<Self, String> {
         unescape(text).map(Self)
     }
+}
+
+fn codecs() -> impl TypedValueParser<Value = Compression> {
+    let names = Compression::ALL.map(|compression| compression.codec().name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Compression>())
 }
 
 fn header(text: &str) -> Result<(String, Option<String>), String> {
@@ -228,7 +213,7 @@ fn account(
 impl Arguments {
     fn producer(&self) -> ProducerConfig {
         ProducerConfig {
-            compression: self.compression.compression(),
+            compression: self.compression,
             max_batch_bytes: usize::try_from(self.max_message_bytes).unwrap_or(MAX_BATCH_BYTES),
             acks: match self.acks {
                 Acknowledged::All => onrush_kafka::Acks::All,

@@ -5,7 +5,7 @@ use super::lengths::LengthsDecoder;
 use super::malformed::{Malformed, Place, Reason};
 use super::raw::{Delimiters, RawDecoder};
 use super::rows::RowsDecoder;
-use super::{Fields, Step};
+use super::Step;
 
 /// Escapes and base64 make a record's text at most so many times as long as its bytes.
 const TEXT_PER_BYTE: usize = 6;
@@ -89,15 +89,6 @@ impl Decoder {
             Format::Csv(csv) => csv.place(),
             Format::Length(length) => length.place(),
         }
-    }
-}
-
-impl Fields<'_> {
-    /// Bytes of key, value and headers.
-    pub(crate) fn bytes(&self) -> usize {
-        let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
-        let headers = self.headers.iter().map(|header| header.key.len() + length(header.value));
-        length(self.key) + length(self.value) + headers.sum::<usize>()
     }
 }
 

@@ -9,6 +9,8 @@ use super::{Fields, Step};
 /// Room for a row and its fields to begin with.
 const ROW_BYTES: usize = 1024;
 const ROW_FIELDS: usize = 64;
+/// Bytes of the mark that some programs put before UTF-8.
+const BYTE_ORDER_MARK: usize = 3;
 
 /// Reads rows.
 pub(crate) struct RowsDecoder {
@@ -23,6 +25,7 @@ pub(crate) struct RowsDecoder {
     limit: usize,
     /// Where the row starts that is being read, or was read last.
     line: u64,
+    begun: bool,
     closed: bool,
 }
 
@@ -50,12 +53,18 @@ impl RowsDecoder {
             object: Vec::with_capacity(ROW_BYTES),
             limit,
             line: 1,
+            begun: false,
             closed: false,
         }
     }
 
     /// The row at the start of `input`, or a part of it, which is remembered.
     pub(crate) fn next<'a>(&'a mut self, input: &[u8], ends: bool) -> Result<Step<'a>, Malformed> {
+        // The parser drops a byte order mark, if it sees all of it at once.
+        if !self.begun && input.len() < BYTE_ORDER_MARK && !ends {
+            return Ok(Step::default());
+        }
+        self.begun = true;
         if self.row.is_empty() {
             let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             if blank > 0 {
