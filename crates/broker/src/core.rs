@@ -161,6 +161,9 @@ impl Core {
             }
             ApiKey::METADATA => answer(envelope, body, |request| self.metadata(version, request)),
             ApiKey::CREATE_TOPICS => answer(envelope, body, |request| self.create_topics(request)),
+            ApiKey::DELETE_RECORDS => {
+                answer(envelope, body, |request| self.delete_records(request))
+            }
             ApiKey::OFFSET_FOR_LEADER_EPOCH => {
                 answer(envelope, body, |request| self.offset_for_leader_epoch(request))
             }

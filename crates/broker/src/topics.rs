@@ -2,6 +2,7 @@
 //! to survive stands in the [`catalogue`].
 
 mod catalogue;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,11 +16,12 @@ use onrush_wire::{ErrorCode, Uuid, uuid};
 
 use crate::config::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC};
 use crate::journal::{Entries, Journal};
-use crate::log::{Log, LogLimits, Unsynced};
+use crate::log::{Log, LogLimits};
 use crate::settings::{Overrides, TopicSettings};
 use crate::{BrokerConfig, BrokerError, Fsync};
 
 pub(crate) use catalogue::Resource;
+pub(crate) use upkeep::SyncTask;
 use catalogue::{Entry, FILE, Record};
 
 /// Producer ids reserved at a time.
@@ -72,15 +74,6 @@ pub(crate) struct Topics {
     dirty: BTreeSet<Place>,
 }
 
-/// What is to be synced of the log of a partition.
-#[derive(Debug)]
-pub(crate) struct SyncTask {
-    pub(crate) place: Place,
-    /// Of the topic: another one may have its name when the sync is done.
-    topic: Uuid,
-    pub(crate) unsynced: Unsynced,
-}
-
 impl Topic {
     /// How many partitions it has.
     pub(crate) fn partitions(&self) -> i32 {
@@ -109,7 +102,11 @@ impl Topics {
         journal.append(entries, Fsync::Always).map_err(BrokerError::storage("write", FILE))?;
         let mut topics = Self {
             disk: disk.clone(),
-            limits: LogLimits { segment_bytes: config.segment_bytes, fsync: config.log_fsync() },
+            limits: LogLimits {
+                segment_bytes: config.segment_bytes,
+                segment_age: config.log_roll,
+                fsync: config.log_fsync(),
+            },
             memory_cap: config.memory_cap,
             defaults: config.clone(),
             journal,
@@ -132,7 +129,14 @@ impl Topics {
                 .map(|partition| Log::open(&self.disk, dir(&name, partition), limits))
                 .collect::<Result<Vec<_>, _>>()?;
             self.size += logs.iter().map(Log::size).sum::<u64>();
-            self.insert(name.into(), id, logs);
+            let name: Arc<str> = name.into();
+            if matches!(self.limits.fsync, Fsync::Interval(_)) {
+                // What the life before did not sync is in the memory of the machine at best.
+                let places = (0..).zip(&logs).filter(|(_, log)| log.unsynced().is_some());
+                let place = |(partition, _)| Place { topic: name.clone(), partition };
+                self.dirty.extend(places.map(place));
+            }
+            self.insert(name, id, logs);
         }
         Ok(())
     }
@@ -151,7 +155,11 @@ impl Topics {
     }
 
     fn log_limits(&self, settings: &TopicSettings) -> LogLimits {
-        LogLimits { segment_bytes: settings.segment_bytes, ..self.limits }
+        LogLimits {
+            segment_bytes: settings.segment_bytes,
+            segment_age: settings.segment_age,
+            ..self.limits
+        }
     }
 
     /// What was set on a resource while the broker ran.
@@ -262,17 +270,10 @@ impl Topics {
         header: &BatchHeader,
         batch: Bytes,
     ) -> Result<(), ErrorCode> {
-        let deferred = self.limits.fsync != Fsync::Never;
-        let log = self.log_mut(place).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let before = log.size();
-        let appended = log.append(header, batch);
-        let after = log.size();
-        let has_failed = log.has_failed();
-        // Less, if it took back what could not be synced.
-        self.size = self.size - before + after;
-        if (deferred || has_failed) && !self.dirty.contains(place) {
-            self.dirty.insert(place.clone());
-        }
+        // It may also shrink, if it takes back what could not be synced.
+        let appended = self.change(place, |log| log.append(header, batch));
+        let appended = appended.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        self.wrote(place);
         self.keep_below_cap();
         appended.map_err(|error| {
             let Place { topic, partition } = place;
@@ -281,51 +282,17 @@ impl Topics {
         })
     }
 
-    /// Whether there is something for the syncer.
-    pub(crate) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// What the syncer has to do now; the places of logs that are gone.
-    pub(crate) fn take_dirty(&mut self) -> (Vec<SyncTask>, Vec<Place>) {
-        let (mut tasks, mut gone) = (Vec::new(), Vec::new());
-        for place in std::mem::take(&mut self.dirty) {
-            let topic = self.topics.get(&place.topic).map(|topic| topic.id);
-            match (topic, self.log(&place.topic, place.partition).ok()) {
-                (Some(topic), Some(log)) => {
-                    let unsynced = log.unsynced();
-                    tasks.extend(unsynced.map(|unsynced| SyncTask { place, topic, unsynced }));
-                }
-                _ => gone.push(place),
-            }
-        }
-        (tasks, gone)
-    }
-
-    /// Notes what became of a task.
-    pub(crate) fn synced(&mut self, task: &SyncTask, result: &io::Result<()>) {
-        if self.topics.get(&task.place.topic).is_none_or(|topic| topic.id != task.topic) {
-            return;
-        }
-        let Some(log) = self.log_mut(&task.place) else { return };
-        let before = log.size();
-        match result {
-            Ok(()) => log.synced(&task.unsynced),
-            Err(_) => log.sync_failed(&task.unsynced),
-        }
-        let after = log.size();
-        let has_failed = log.has_failed();
-        self.size = self.size - before + after;
-        if has_failed {
-            self.dirty.insert(task.place.clone());
-        }
-    }
-
-    /// How many bytes of a log readers see that they did not see at the last call, and where it ends for readers and
-    /// for writers.
-    pub(crate) fn take_shown(&mut self, place: &Place) -> (usize, i64, i64) {
-        let log = self.log_mut(place);
-        log.map_or((0, 0, 0), |log| (log.take_shown(), log.end(), log.next_offset()))
+    /// Deletes the records of a log below an offset, and tells where it begins now.
+    pub(crate) fn delete_below(&mut self, place: &Place, offset: i64) -> Result<i64, ErrorCode> {
+        let deleted = self.change(place, |log| log.delete_below(offset).map(|()| log.start()));
+        let deleted = deleted.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let start = deleted.map_err(|error| {
+            let Place { topic, partition } = place;
+            tracing::error!(%topic, partition, %error, "cannot delete records");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        })?;
+        tracing::info!(topic = &*place.topic, place.partition, start, "deleted records");
+        Ok(start)
     }
 
     fn log_mut(&mut self, place: &Place) -> Option<&mut Log> {
@@ -497,7 +464,7 @@ impl Topics {
 
     /// Forces everything to the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        self.topics.values_mut().flat_map(|topic| &mut topic.logs).try_for_each(Log::sync)
+        self.topics.values_mut().flat_map(|topic| &mut topic.logs).try_for_each(Log::close)
     }
 }
 

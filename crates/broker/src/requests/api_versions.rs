@@ -20,6 +20,7 @@ const SERVED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::API_VERSIONS, 0, 4),
     (ApiKey::CREATE_TOPICS, 2, 7),
     (ApiKey::DELETE_TOPICS, 1, 6),
+    (ApiKey::DELETE_RECORDS, 0, 2),
     (ApiKey::INIT_PRODUCER_ID, 0, 5),
     (ApiKey::OFFSET_FOR_LEADER_EPOCH, 2, 4),
     (ApiKey::DESCRIBE_CONFIGS, 1, 4),

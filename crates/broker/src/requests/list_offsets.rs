@@ -1,5 +1,7 @@
 //! ListOffsets: the offset at a time, or at one end of the log.
 
+use std::io;
+
 use onrush_record::{Decompressor, RawBatch, records};
 use onrush_wire::message::list_offsets::request::ListOffsetsPartition;
 use onrush_wire::message::list_offsets::response::{
@@ -9,7 +11,7 @@ use onrush_wire::message::list_offsets::{Request, Response};
 use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::Core;
-use crate::log::Log;
+use crate::log::{Log, Oversized, Slice};
 
 /// Times with a meaning of their own.
 const LATEST: i64 = -1;
@@ -32,6 +34,8 @@ const MAX_DECOMPRESSED: usize = 64 * 1024 * 1024;
 
 /// An offset and the timestamp of the record there; -1 for none.
 type Found = (i64, i64);
+
+const NOTHING: Found = (-1, -1);
 
 impl Core {
     pub(crate) fn list_offsets(&self, version: i16, request: Request) -> Response {
@@ -63,7 +67,7 @@ impl Core {
             .and_then(|log| offset_at(log, version, asked.timestamp));
         let (error, (offset, timestamp)) = match found {
             Ok(found) => (ErrorCode::NONE, found),
-            Err(error) => (error, (-1, -1)),
+            Err(error) => (error, NOTHING),
         };
         let has_epoch = version >= LEADER_EPOCH && error.is_ok() && offset >= 0;
         ListOffsetsPartitionResponse {
@@ -85,38 +89,64 @@ fn offset_at(log: &Log, version: i16, timestamp: i64) -> Result<Found, ErrorCode
         LATEST => Ok((log.end(), -1)),
         EARLIEST | EARLIEST_LOCAL => Ok((log.start(), -1)),
         // All of the log is here, nothing is uploaded to another store.
-        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1)),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOTHING),
         MAX_TIMESTAMP => match log.segments().map(|segment| segment.max_timestamp).max() {
             Some(latest) if log.end() > log.start() => first_since(log, latest),
-            _ => Ok((-1, -1)),
+            _ => Ok(NOTHING),
         },
         0.. => first_since(log, timestamp),
         _ => Err(ErrorCode::UNSUPPORTED_VERSION),
     }
 }
 
+/// The first record that is not older than `timestamp`.
 fn first_since(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
     let Some(segment) = log.segments().find(|segment| segment.max_timestamp >= timestamp) else {
-        return Ok((-1, -1));
+        return Ok(NOTHING);
     };
-    let batch = segment.first_since(timestamp).map_err(|error| {
-        tracing::error!(path = segment.path(), %error, "cannot read a log");
-        ErrorCode::KAFKA_STORAGE_ERROR
-    })?;
-    Ok(batch.map_or((-1, -1), |batch| record_since(&batch, timestamp)))
+    let batch = segment.first_since(timestamp).map_err(|error| unread(&error))?;
+    match batch.map(|batch| record_since(&batch, log.start(), timestamp)) {
+        None => Ok(NOTHING),
+        Some(Some(found)) => Ok(found),
+        // It is deleted although its segment is still there.
+        Some(None) => first_left_since(log, timestamp),
+    }
 }
 
-/// The first record not older than `timestamp`; the start of the batch if its records cannot be
-/// read.
-fn record_since(batch: &[u8], timestamp: i64) -> Found {
-    let Ok(batch) = RawBatch::parse(batch) else { return (-1, -1) };
-    let start = (batch.header.base_offset, batch.header.base_timestamp);
+/// The same, batch by batch from the start of the log on.
+fn first_left_since(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
+    let mut offset = log.start();
+    while offset < log.end() {
+        let read = log.read(offset, 1, Oversized::Allowed).map_err(|error| unread(&error))?;
+        let Slice::Records(batch) = read else { break };
+        let Ok(raw) = RawBatch::parse(&batch) else { break };
+        if raw.header.max_timestamp >= timestamp
+            && let Some(found) = record_since(&batch, log.start(), timestamp)
+        {
+            return Ok(found);
+        }
+        offset = raw.header.last_offset() + 1;
+    }
+    Ok(NOTHING)
+}
+
+fn unread(error: &io::Error) -> ErrorCode {
+    tracing::error!(%error, "cannot read a log");
+    ErrorCode::KAFKA_STORAGE_ERROR
+}
+
+/// The first record of a batch from `start` on that is not older than `timestamp`; the start of the
+/// batch if its records cannot be read, or are not what its header says.
+fn record_since(batch: &[u8], start: i64, timestamp: i64) -> Option<Found> {
+    let batch = RawBatch::parse(batch).ok()?;
+    let whole = (batch.header.base_offset.max(start), batch.header.base_timestamp);
     let mut buffer = Vec::new();
     let Ok(payload) = Decompressor::new(MAX_DECOMPRESSED).payload(&batch, &mut buffer) else {
-        return start;
+        return (batch.header.last_offset() >= start).then_some(whole);
     };
     records(payload.bytes(&batch, &buffer), &batch.header)
         .filter_map(Result::ok)
-        .find(|record| record.timestamp >= timestamp)
-        .map_or(start, |record| (record.offset, record.timestamp))
+        .find(|record| record.offset >= start && record.timestamp >= timestamp)
+        .map(|record| (record.offset, record.timestamp))
+        .or((batch.header.base_offset >= start).then_some(whole))
 }

@@ -1,92 +1,67 @@
-//! OffsetForLeaderEpoch: where the records of an epoch end, so that a client sees whether a crash of
-//! the broker cut off what it has read.
+//! DeleteRecords and OffsetForLeaderEpoch: where a log begins, and where its epochs end.
 
-use onrush_record::BatchHeader;
-use onrush_wire::message::offset_for_leader_epoch::request::OffsetForLeaderPartition;
-use onrush_wire::message::offset_for_leader_epoch::response::{
-    EpochEndOffset, OffsetForLeaderTopicResult,
+mod epochs;
+
+use onrush_wire::message::delete_records::response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
-use onrush_wire::message::offset_for_leader_epoch::{Request, Response};
+use onrush_wire::message::delete_records::{Request, Response};
 use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::Core;
-use crate::log::{Log, Slice};
-use crate::segment::Oversized;
+use crate::topics::{Place, TopicRef};
 
-/// "None", for an epoch and for an offset.
-const NONE: i32 = -1;
+/// "All of them", for the first offset that stays.
+const END: i64 = -1;
+
+/// "None", for where a log begins.
+const UNKNOWN: i64 = -1;
 
 impl Core {
-    pub(crate) fn offset_for_leader_epoch(&self, request: Request) -> Response {
-        let topics = request
-            .topics
-            .into_iter()
-            .map(|topic| OffsetForLeaderTopicResult {
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|asked| self.end_of_epoch(&topic.topic, asked))
-                    .collect(),
-                topic: topic.topic,
-                ..OffsetForLeaderTopicResult::default()
-            })
-            .collect();
+    pub(crate) fn delete_records(&mut self, request: Request) -> Response {
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let index = asked.partition_index;
+                let deleted = self.delete_below(&topic.name, index, asked.offset);
+                let (error, low_watermark) = match deleted {
+                    Ok(start) => (ErrorCode::NONE, start),
+                    Err(error) => (error, UNKNOWN),
+                };
+                partitions.push(DeleteRecordsPartitionResult {
+                    partition_index: index,
+                    low_watermark,
+                    error_code: error.0,
+                    ..DeleteRecordsPartitionResult::default()
+                });
+            }
+            topics.push(DeleteRecordsTopicResult {
+                name: topic.name,
+                partitions,
+                ..DeleteRecordsTopicResult::default()
+            });
+        }
         Response { topics, ..Response::default() }
     }
 
-    fn end_of_epoch(&self, topic: &KafkaString, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
-        let found = self
-            .check_leader_epoch(asked.current_leader_epoch)
-            .and_then(|()| self.topics.log(topic.as_str(), asked.partition))
-            .and_then(|log| epoch_end(log, self.topics.leader_epoch(), asked.leader_epoch));
-        let (error, (leader_epoch, end_offset)) = match found {
-            Ok(found) => (ErrorCode::NONE, found),
-            Err(error) => (error, (NONE, i64::from(NONE))),
-        };
-        EpochEndOffset {
-            error_code: error.0,
-            partition: asked.partition,
-            leader_epoch,
-            end_offset,
-            ..EpochEndOffset::default()
+    /// Deletes what is below an offset and tells where the log begins now.
+    fn delete_below(
+        &mut self,
+        topic: &KafkaString,
+        partition: i32,
+        offset: i64,
+    ) -> Result<i64, ErrorCode> {
+        let end = self.topics.log(topic.as_str(), partition)?.end();
+        let offset = if offset == END { end } else { offset };
+        if !(0..=end).contains(&offset) {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-    }
-}
-
-/// The highest epoch up to `asked` that has records, and the offset behind its last one. `current`
-/// is the epoch that goes on.
-fn epoch_end(log: &Log, current: i32, asked: i32) -> Result<(i32, i64), ErrorCode> {
-    if asked == current {
-        return Ok((current, log.end()));
-    }
-    if !(0..current).contains(&asked) {
-        return Ok((NONE, i64::from(NONE)));
-    }
-    // Epochs never fall along a log: the first batch of a later one is searched for.
-    let (mut low, mut high) = (log.start(), log.end());
-    let mut floor = None;
-    while low < high {
-        let header = batch_at(log, low + (high - low) / 2)?;
-        if header.partition_leader_epoch > asked {
-            high = header.base_offset.max(low);
-        } else {
-            low = header.last_offset() + 1;
-            floor = Some(header.partition_leader_epoch);
-        }
-    }
-    Ok((floor.unwrap_or(asked), low.min(log.end())))
-}
-
-fn batch_at(log: &Log, offset: i64) -> Result<BatchHeader, ErrorCode> {
-    let broken = |error: String| {
-        tracing::error!(offset, error, "cannot read a log");
-        ErrorCode::KAFKA_STORAGE_ERROR
-    };
-    match log.read(offset, 1, Oversized::Allowed) {
-        Ok(Slice::Records(batch)) => {
-            BatchHeader::parse(&batch).map_err(|error| broken(error.to_string()))
-        }
-        Ok(Slice::OutOfRange) => Err(broken("the offset is gone".to_owned())),
-        Err(error) => Err(broken(error.to_string())),
+        let topic = self.topics.find(TopicRef::Name(topic.as_str()))?.name.clone();
+        let place = Place { topic, partition };
+        let deleted = self.topics.delete_below(&place, offset);
+        // It syncs before it deletes.
+        self.settle(&place);
+        deleted
     }
 }

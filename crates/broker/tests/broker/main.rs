@@ -5,5 +5,7 @@ mod full_disk;
 mod groups;
 mod records;
 mod recovery;
+mod settings;
 mod support;
+mod topic_admin;
 mod versions;
