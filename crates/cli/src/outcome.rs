@@ -34,6 +34,9 @@ fn hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::TOPIC_DELETION_DISABLED => {
             Some("The cluster's `delete.topic.enable` must be true for that.")
         }
+        ErrorCode::INVALID_CONFIG => {
+            Some("`onrush topic describe TOPIC --all` shows the settings that there are.")
+        }
         ErrorCode::INVALID_REPLICATION_FACTOR => {
             Some("There cannot be more replicas (--replication) than brokers.")
         }

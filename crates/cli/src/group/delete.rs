@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use onrush_kafka::{Client, Committed, GroupDescription};
-use serde_json::json;
+use serde::Serialize;
 
 use super::position::{find, in_use, joined_meanwhile, unknown};
 use super::scope::Scope;
@@ -44,6 +44,23 @@ pub(crate) struct Arguments {
 struct Loss {
     group: GroupDescription,
     offsets: Vec<Committed>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    group: &'a str,
+    kind: &'static str,
+    state: &'a str,
+    members: usize,
+    offsets: Vec<OffsetRow<'a>>,
+    deleted: bool,
+}
+
+#[derive(Serialize)]
+struct OffsetRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    committed: i64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -151,21 +168,20 @@ fn text(losses: &[Loss]) -> String {
 }
 
 fn show(losses: &[Loss], deleted: &BTreeSet<String>) -> Result<(), Failure> {
-    table::print_json(losses.iter().map(|Loss { group, offsets }| {
-        let offset = |offset: &Committed| {
-            json!({
-                "topic": &*offset.partition.topic,
-                "partition": offset.partition.partition,
-                "committed": offset.offset,
-            })
-        };
-        json!({
-            "group": group.group,
-            "kind": group.kind.name(),
-            "state": group.state,
-            "members": group.members.len(),
-            "offsets": offsets.iter().map(offset).collect::<Vec<_>>(),
-            "deleted": deleted.contains(&group.group),
-        })
+    table::print_json(losses.iter().map(|Loss { group, offsets }| Row {
+        group: &group.group,
+        kind: group.kind.name(),
+        state: &group.state,
+        members: group.members.len(),
+        offsets: offsets.iter().map(offset_row).collect(),
+        deleted: deleted.contains(&group.group),
     }))
+}
+
+fn offset_row(offset: &Committed) -> OffsetRow<'_> {
+    OffsetRow {
+        topic: &offset.partition.topic,
+        partition: offset.partition.partition,
+        committed: offset.offset,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use onrush_kafka::{Client, GroupDescription, GroupMember, TopicPartition};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::position::{Position, find, positions, unknown};
 use crate::cluster::Cluster;
@@ -32,6 +32,52 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct GroupRow<'a> {
+    group: &'a str,
+    kind: &'static str,
+    state: &'a str,
+    protocol_type: &'a str,
+    assignor: &'a str,
+    epoch: Option<i32>,
+    coordinator: &'a str,
+    lag: i64,
+    done_above: u64,
+    members: Vec<MemberRow<'a>>,
+    partitions: Vec<PositionRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MemberRow<'a> {
+    member: &'a str,
+    instance: Option<&'a str>,
+    client: &'a str,
+    host: &'a str,
+    epoch: Option<i32>,
+    topics: &'a [String],
+    topic_regex: Option<&'a str>,
+    assigned: Vec<PartitionRow<'a>>,
+    target: Option<Vec<PartitionRow<'a>>>,
+}
+
+#[derive(Serialize)]
+struct PartitionRow<'a> {
+    topic: &'a str,
+    partition: i32,
+}
+
+#[derive(Serialize)]
+struct PositionRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    committed: Option<i64>,
+    start: Option<i64>,
+    end: Option<i64>,
+    lag: Option<i64>,
+    done_above: u64,
+    member: Option<&'a str>,
+}
+
 /// A group with its places.
 struct Group {
     description: GroupDescription,
@@ -48,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
         if arguments.json {
-            table::print_json(groups.iter().map(Group::json))?;
+            table::print_json(groups.iter().map(Group::row))?;
         } else {
             let texts: Vec<_> = groups.iter().map(Group::text).collect();
             table::print(&texts.join("\n"))?;
@@ -83,46 +129,26 @@ impl Group {
         owners
     }
 
-    fn json(&self) -> Value {
+    fn row(&self) -> GroupRow<'_> {
         let owners = self.owners();
-        let member = |member: &GroupMember| {
-            json!({
-                "member": member.id,
-                "instance": member.instance,
-                "client": member.client_id,
-                "host": member.host,
-                "epoch": member.epoch,
-                "topics": member.topics,
-                "topic_regex": member.topic_regex,
-                "assigned": member.assigned.iter().map(named).collect::<Vec<_>>(),
-                "target": member.target.as_ref().map(|target| target.iter().map(named).collect::<Vec<_>>()),
-            })
-        };
-        let position = |position: &Position| {
-            json!({
-                "topic": &*position.partition.topic,
-                "partition": position.partition.partition,
-                "committed": position.committed,
-                "start": position.extent.map(|extent| extent.start),
-                "end": position.extent.map(|extent| extent.end),
-                "lag": position.lag(),
-                "done_above": position.done_above(),
-                "member": owners.get(&position.partition).map(|member| &member.id),
-            })
-        };
-        json!({
-            "group": self.description.group,
-            "kind": self.description.kind.name(),
-            "state": self.description.state,
-            "protocol_type": self.description.protocol_type,
-            "assignor": self.description.assignor,
-            "epoch": self.description.epoch,
-            "coordinator": self.description.coordinator,
-            "lag": self.lag(),
-            "done_above": self.done_above(),
-            "members": self.description.members.iter().map(member).collect::<Vec<_>>(),
-            "partitions": self.positions.iter().map(position).collect::<Vec<_>>(),
-        })
+        let group = &self.description;
+        GroupRow {
+            group: &group.group,
+            kind: group.kind.name(),
+            state: &group.state,
+            protocol_type: &group.protocol_type,
+            assignor: &group.assignor,
+            epoch: group.epoch,
+            coordinator: &group.coordinator,
+            lag: self.lag(),
+            done_above: self.done_above(),
+            members: group.members.iter().map(member_row).collect(),
+            partitions: self
+                .positions
+                .iter()
+                .map(|p| position_row(p, owners.get(&p.partition)))
+                .collect(),
+        }
     }
 
     fn text(&self) -> String {
@@ -201,8 +227,35 @@ impl Group {
     }
 }
 
-fn named(partition: &TopicPartition) -> Value {
-    json!({ "topic": &*partition.topic, "partition": partition.partition })
+fn member_row(member: &GroupMember) -> MemberRow<'_> {
+    MemberRow {
+        member: &member.id,
+        instance: member.instance.as_deref(),
+        client: &member.client_id,
+        host: &member.host,
+        epoch: member.epoch,
+        topics: &member.topics,
+        topic_regex: member.topic_regex.as_deref(),
+        assigned: member.assigned.iter().map(partition_row).collect(),
+        target: member.target.as_ref().map(|target| target.iter().map(partition_row).collect()),
+    }
+}
+
+fn partition_row(partition: &TopicPartition) -> PartitionRow<'_> {
+    PartitionRow { topic: &partition.topic, partition: partition.partition }
+}
+
+fn position_row<'a>(position: &'a Position, owner: Option<&&'a GroupMember>) -> PositionRow<'a> {
+    PositionRow {
+        topic: &position.partition.topic,
+        partition: position.partition.partition,
+        committed: position.committed,
+        start: position.extent.map(|extent| extent.start),
+        end: position.extent.map(|extent| extent.end),
+        lag: position.lag(),
+        done_above: position.done_above(),
+        member: owner.map(|member| member.id.as_str()),
+    }
 }
 
 /// Sorted partitions in short: `flights:0-2,5 orders:1`; `-` for none.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use onrush_kafka::GroupListing;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
@@ -29,6 +29,15 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Row<'a> {
+    group: &'a str,
+    kind: &'static str,
+    state: &'a str,
+    protocol_type: &'a str,
+    coordinator: &'a str,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let groups = arguments.cluster.run(async |session| Ok(session.client.list_groups().await?))?;
     let wanted = |wanted: &[String], name: &str| {
@@ -38,14 +47,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         wanted(&arguments.state, &group.state) && wanted(&arguments.kind, group.kind.name())
     });
     if arguments.json {
-        return table::print_json(shown.map(|group| {
-            json!({
-                "group": group.group,
-                "kind": group.kind.name(),
-                "state": group.state,
-                "protocol_type": group.protocol_type,
-                "coordinator": group.coordinator,
-            })
+        return table::print_json(shown.map(|group| Row {
+            group: &group.group,
+            kind: group.kind.name(),
+            state: &group.state,
+            protocol_type: &group.protocol_type,
+            coordinator: &group.coordinator,
         }));
     }
     let table = text(shown);

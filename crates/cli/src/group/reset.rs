@@ -113,7 +113,7 @@ fn show(arguments: &Arguments, moves: &[Move], applied: bool) -> Result<(), Fail
     if !arguments.json {
         return Ok(());
     }
-    table::print_json([plan::json(&arguments.name, moves, applied)])
+    table::print_json([plan::row(&arguments.name, moves, applied)])
 }
 
 async fn goal(

@@ -5,7 +5,7 @@ use onrush_kafka::{
     Client, ConfigChange, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, Effect,
     TopicDescription,
 };
-use serde_json::json;
+use serde::Serialize;
 
 use super::setting;
 use super::sizes::described;
@@ -66,6 +66,21 @@ struct Difference {
 enum Change {
     Partitions(i32),
     Config(ConfigChange),
+}
+
+#[derive(Serialize)]
+struct PlanRow<'a> {
+    topic: &'a str,
+    applied: bool,
+    changes: Vec<ChangeRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct ChangeRow<'a> {
+    setting: &'a str,
+    now: Option<&'a str>,
+    new: Option<&'a str>,
+    unset: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -230,6 +245,15 @@ impl Difference {
         }
     }
 
+    fn row(&self) -> ChangeRow<'_> {
+        ChangeRow {
+            setting: self.name(),
+            now: self.now.as_deref(),
+            new: self.new.as_deref(),
+            unset: self.unsets(),
+        }
+    }
+
     fn unsets(&self) -> bool {
         matches!(&self.what, Change::Config(ConfigChange { operation: ConfigOperation::Unset, .. }))
     }
@@ -262,19 +286,9 @@ fn show(plans: &[Plan], arguments: &Arguments, decision: Decision) -> Result<(),
     if !arguments.json {
         return Ok(());
     }
-    table::print_json(plans.iter().map(|plan| {
-        let change = |change: &Difference| {
-            json!({
-                "setting": change.name(),
-                "now": change.now,
-                "new": change.new,
-                "unset": change.unsets(),
-            })
-        };
-        json!({
-            "topic": plan.topic,
-            "applied": decision == Decision::Make,
-            "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),
-        })
+    table::print_json(plans.iter().map(|plan| PlanRow {
+        topic: &plan.topic,
+        applied: decision == Decision::Make,
+        changes: plan.changes.iter().map(Difference::row).collect(),
     }))
 }

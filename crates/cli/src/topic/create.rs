@@ -2,7 +2,7 @@
 
 use clap::Args;
 use onrush_kafka::{Client, Effect, ErrorCode, NewTopic};
-use serde_json::json;
+use serde::Serialize;
 
 use super::setting;
 use super::sizes::described;
@@ -42,6 +42,17 @@ pub(crate) struct Arguments {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    /// None where the topic is not there.
+    id: Option<String>,
+    created: bool,
+    /// None where the cluster would choose.
+    partitions: Option<usize>,
+    replicas: Option<usize>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -88,18 +99,17 @@ async fn create(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn show_plan(arguments: &Arguments, new: &[String], existing: &[String]) -> Result<(), Failure> {
-    let all = new.iter().map(|name| (name, false)).chain(existing.iter().map(|name| (name, true)));
     if arguments.json {
-        return table::print_json(all.map(|(name, exists)| {
-            json!({
-                "topic": name,
-                "exists": exists,
-                "created": false,
-                "partitions": arguments.partitions,
-                "replicas": arguments.replication,
-            })
+        let count = |count: Option<i32>| count.and_then(|count| usize::try_from(count).ok());
+        return table::print_json(new.iter().chain(existing).map(|name| Row {
+            topic: name,
+            id: None,
+            created: false,
+            partitions: count(arguments.partitions),
+            replicas: count(arguments.replication.map(i32::from)),
         }));
     }
+    let all = new.iter().map(|name| (name, false)).chain(existing.iter().map(|name| (name, true)));
     let mut table = Table::new(COLUMNS);
     let number = |number: Option<String>| number.unwrap_or_else(|| "default".to_owned());
     for (name, exists) in all {
@@ -131,15 +141,12 @@ async fn show_result(
     let topics = described(client, &[created, existing].concat()).await?;
     let is_new = |name: &String| created.contains(name);
     if arguments.json {
-        return table::print_json(topics.iter().map(|topic| {
-            json!({
-                "topic": topic.name,
-                "id": topic.id.to_string(),
-                "exists": true,
-                "created": is_new(&topic.name),
-                "partitions": topic.partitions.len(),
-                "replicas": topic.replication(),
-            })
+        return table::print_json(topics.iter().map(|topic| Row {
+            topic: &topic.name,
+            id: Some(topic.id.to_string()),
+            created: is_new(&topic.name),
+            partitions: Some(topic.partitions.len()),
+            replicas: Some(topic.replication()),
         }));
     }
     let mut table = Table::new(COLUMNS);

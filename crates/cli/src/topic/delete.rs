@@ -2,7 +2,7 @@
 
 use clap::Args;
 use onrush_kafka::{Client, TopicDescription};
-use serde_json::json;
+use serde::Serialize;
 
 use super::sizes::{described, extents, references};
 use crate::cluster::Cluster;
@@ -39,6 +39,14 @@ struct Loss {
     topic: String,
     partitions: usize,
     offsets: i64,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    partitions: usize,
+    offsets: i64,
+    deleted: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -113,12 +121,10 @@ fn text(losses: &[Loss]) -> String {
 }
 
 fn show(losses: &[Loss], deleted: &[String]) -> Result<(), Failure> {
-    table::print_json(losses.iter().map(|loss| {
-        json!({
-            "topic": loss.topic,
-            "partitions": loss.partitions,
-            "offsets": loss.offsets,
-            "deleted": deleted.contains(&loss.topic),
-        })
+    table::print_json(losses.iter().map(|loss| Row {
+        topic: &loss.topic,
+        partitions: loss.partitions,
+        offsets: loss.offsets,
+        deleted: deleted.contains(&loss.topic),
     }))
 }

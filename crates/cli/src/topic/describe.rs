@@ -7,7 +7,7 @@ use onrush_kafka::{
     ConfigEntry, ConfigResource, ConfigSource, PartitionDescription, TopicDescription,
     TopicPartition,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::setting;
 use super::sizes::{Extent, described, extents};
@@ -39,6 +39,36 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct TopicRow<'a> {
+    topic: &'a str,
+    id: String,
+    internal: bool,
+    partitions: Vec<PartitionRow<'a>>,
+    configs: Vec<ConfigRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct PartitionRow<'a> {
+    partition: i32,
+    leader: Option<i32>,
+    leader_epoch: i32,
+    replicas: &'a [i32],
+    in_sync: &'a [i32],
+    start: Option<i64>,
+    end: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct ConfigRow<'a> {
+    name: &'a str,
+    value: Option<&'a str>,
+    source: &'static str,
+    default: bool,
+    read_only: bool,
+    sensitive: bool,
+}
+
 /// A topic with all that is shown of it.
 struct Topic {
     description: TopicDescription,
@@ -63,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Ok(topics)
     })?;
     if arguments.json {
-        return table::print_json(topics.iter().map(Topic::json));
+        return table::print_json(topics.iter().map(Topic::row));
     }
     let texts: Vec<_> = topics.iter().map(|topic| topic.text(arguments.all)).collect();
     table::print(&texts.join("\n"))
@@ -76,35 +106,14 @@ impl Topic {
         self.description.partitions.iter().zip(extents)
     }
 
-    fn json(&self) -> Value {
-        let partition = |(partition, extent): (&PartitionDescription, Option<Extent>)| {
-            json!({
-                "partition": partition.partition,
-                "leader": partition.leader,
-                "leader_epoch": partition.leader_epoch,
-                "replicas": partition.replicas,
-                "in_sync": partition.in_sync,
-                "start": extent.map(|extent| extent.start),
-                "end": extent.map(|extent| extent.end),
-            })
-        };
-        let config = |entry: &ConfigEntry| {
-            json!({
-                "name": entry.name,
-                "value": entry.value,
-                "source": setting::source(entry.source),
-                "default": entry.source == ConfigSource::Default,
-                "read_only": entry.read_only,
-                "sensitive": entry.sensitive,
-            })
-        };
-        json!({
-            "topic": self.description.name,
-            "id": self.description.id.to_string(),
-            "internal": self.description.internal,
-            "partitions": self.partitions().map(partition).collect::<Vec<_>>(),
-            "configs": self.configs.iter().map(config).collect::<Vec<_>>(),
-        })
+    fn row(&self) -> TopicRow<'_> {
+        TopicRow {
+            topic: &self.description.name,
+            id: self.description.id.to_string(),
+            internal: self.description.internal,
+            partitions: self.partitions().map(|(p, extent)| partition_row(p, extent)).collect(),
+            configs: self.configs.iter().map(config_row).collect(),
+        }
     }
 
     fn text(&self, all: bool) -> String {
@@ -187,6 +196,29 @@ impl Topic {
             ]);
         }
         table
+    }
+}
+
+fn partition_row(partition: &PartitionDescription, extent: Option<Extent>) -> PartitionRow<'_> {
+    PartitionRow {
+        partition: partition.partition,
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        replicas: &partition.replicas,
+        in_sync: &partition.in_sync,
+        start: extent.map(|extent| extent.start),
+        end: extent.map(|extent| extent.end),
+    }
+}
+
+fn config_row(entry: &ConfigEntry) -> ConfigRow<'_> {
+    ConfigRow {
+        name: &entry.name,
+        value: entry.value.as_deref(),
+        source: setting::source(entry.source),
+        default: entry.source == ConfigSource::Default,
+        read_only: entry.read_only,
+        sensitive: entry.sensitive,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `onrush topic list`.
 
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
@@ -24,18 +24,25 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    id: String,
+    internal: bool,
+    partitions: usize,
+    replicas: usize,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let topics = arguments.cluster.run(async |session| Ok(session.client.list_topics().await?))?;
     let topics = topics.iter().filter(|topic| arguments.internal || !topic.internal);
     if arguments.json {
-        return table::print_json(topics.map(|topic| {
-            json!({
-                "topic": topic.name,
-                "id": topic.id.to_string(),
-                "internal": topic.internal,
-                "partitions": topic.partitions.len(),
-                "replicas": topic.replication(),
-            })
+        return table::print_json(topics.map(|topic| Row {
+            topic: &topic.name,
+            id: topic.id.to_string(),
+            internal: topic.internal,
+            partitions: topic.partitions.len(),
+            replicas: topic.replication(),
         }));
     }
     let mut table =

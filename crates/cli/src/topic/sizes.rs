@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use onrush_kafka::{At, Client, TopicDescription, TopicPartition};
+use onrush_kafka::{At, Client, ClientError, ErrorCode, TopicDescription, TopicPartition};
+use onrush_runtime::Fault;
 
 use crate::failure::Failure;
 use crate::outcome::failure;
@@ -51,6 +52,7 @@ pub(crate) async fn described(
     for name in names {
         match outcomes.remove(name) {
             Some(Ok(topic)) => topics.push(topic),
+            Some(Err(error)) if is_unknown(&error) => failed.push(unknown(name)),
             Some(Err(error)) => failed.push(failure(error)),
             // It was named twice.
             None => {}
@@ -58,6 +60,17 @@ pub(crate) async fn described(
     }
     crate::outcome::failures(failed)?;
     Ok(topics)
+}
+
+fn is_unknown(error: &ClientError) -> bool {
+    error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::unavailable(format!(
+        "there is no topic {name}; `onrush topic list` shows the topics that there are"
+    ))
+    .code(Fault::UnknownTopic)
 }
 
 pub(crate) fn references(names: &[String]) -> Vec<&str> {

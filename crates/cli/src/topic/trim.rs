@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use onrush_kafka::{TopicDescription, TopicPartition};
-use serde_json::json;
+use serde::Serialize;
 
 use super::sizes::{Extent, described, extents};
 use crate::cluster::{Cluster, Session};
@@ -47,6 +47,16 @@ struct Cut {
     extent: Extent,
     /// Where the log is to begin.
     start: i64,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    partition: i32,
+    start: i64,
+    new: i64,
+    end: i64,
+    applied: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -157,14 +167,12 @@ fn text(cuts: &[Cut]) -> String {
 }
 
 fn show(cuts: &[Cut], starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Failure> {
-    table::print_json(cuts.iter().map(|cut| {
-        json!({
-            "topic": &*cut.partition.topic,
-            "partition": cut.partition.partition,
-            "start": cut.extent.start,
-            "new": starts.get(&cut.partition).copied().unwrap_or(cut.start),
-            "end": cut.extent.end,
-            "applied": starts.contains_key(&cut.partition),
-        })
+    table::print_json(cuts.iter().map(|cut| Row {
+        topic: &cut.partition.topic,
+        partition: cut.partition.partition,
+        start: cut.extent.start,
+        new: starts.get(&cut.partition).copied().unwrap_or(cut.start),
+        end: cut.extent.end,
+        applied: starts.contains_key(&cut.partition),
     }))
 }

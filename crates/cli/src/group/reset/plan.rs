@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use onrush_kafka::{Commit, TopicPartition};
 use onrush_runtime::Fault;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cluster::Session;
 use crate::failure::Failure;
@@ -35,6 +35,27 @@ pub(super) struct Move {
     new: Option<i64>,
     /// What was wanted, where the partition does not have it.
     clamped: Option<i64>,
+}
+
+/// The plan as JSON.
+#[derive(Serialize)]
+pub(super) struct PlanRow<'a> {
+    group: &'a str,
+    applied: bool,
+    partitions: Vec<MoveRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MoveRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    current: Option<i64>,
+    new: Option<i64>,
+    start: i64,
+    end: i64,
+    /// What was asked for, which the partition may not have.
+    wanted: Option<i64>,
+    changes: bool,
 }
 
 /// The moves to a goal. Partitions that cannot be asked about are named, all at once.
@@ -110,9 +131,9 @@ impl Move {
         match (self.new, self.clamped) {
             (None, _) => "nothing to go by; stays".to_owned(),
             (Some(_), Some(wanted)) if wanted < self.extent.start => {
-                format!("{wanted} is gone, the start instead")
+                format!("{wanted} is before the start")
             }
-            (Some(_), Some(wanted)) => format!("{wanted} is yet to come, the end instead"),
+            (Some(_), Some(wanted)) => format!("{wanted} is after the end"),
             (Some(_), None) if done > 0 => format!("forgets {done} done above"),
             (Some(_), None) if !self.is_one() => "stays".to_owned(),
             (Some(_), None) => String::new(),
@@ -138,7 +159,7 @@ pub(super) fn text(moves: &[Move]) -> String {
             position.partition.partition.to_string(),
             number(position.committed),
             number(planned.new.or(position.committed)),
-            planned.change().map_or("-".to_owned(), |change| format!("{change:+}")),
+            planned.change().map_or("-".to_owned(), signed),
             planned.extent.end.to_string(),
             planned.note(),
         ]);
@@ -146,25 +167,23 @@ pub(super) fn text(moves: &[Move]) -> String {
     table.text()
 }
 
-pub(super) fn json(group: &str, moves: &[Move], applied: bool) -> Value {
-    let partition = |planned: &Move| {
-        let position = &planned.position;
-        json!({
-            "topic": &*position.partition.topic,
-            "partition": position.partition.partition,
-            "current": position.committed,
-            "new": planned.new.or(position.committed),
-            "start": planned.extent.start,
-            "end": planned.extent.end,
-            "wanted": planned.clamped.or(planned.new),
-            "changes": planned.is_one(),
-        })
+/// A difference with its sign.
+fn signed(change: i64) -> String {
+    if change == 0 { "0".to_owned() } else { format!("{change:+}") }
+}
+
+pub(super) fn row<'a>(group: &'a str, moves: &'a [Move], applied: bool) -> PlanRow<'a> {
+    let partition = |planned: &'a Move| MoveRow {
+        topic: &planned.position.partition.topic,
+        partition: planned.position.partition.partition,
+        current: planned.position.committed,
+        new: planned.new.or(planned.position.committed),
+        start: planned.extent.start,
+        end: planned.extent.end,
+        wanted: planned.clamped.or(planned.new),
+        changes: planned.is_one(),
     };
-    json!({
-        "group": group,
-        "applied": applied,
-        "partitions": moves.iter().map(partition).collect::<Vec<_>>(),
-    })
+    PlanRow { group, applied, partitions: moves.iter().map(partition).collect() }
 }
 
 #[cfg(test)]
@@ -189,13 +208,10 @@ mod tests {
         let back = planned(&Goal::Shift(-5), Some(50), "");
         assert_eq!((back.new, back.change(), back.clamped), (Some(45), Some(-5), None));
         let start = planned(&Goal::Shift(-500), Some(50), "");
-        assert_eq!(
-            (start.new, start.note().as_str()),
-            (Some(10), "-450 is gone, the start instead")
-        );
+        assert_eq!((start.new, start.note().as_str()), (Some(10), "-450 is before the start"));
         let end = planned(&Goal::Shift(i64::MAX), Some(50), "");
         assert_eq!(end.new, Some(100));
-        assert!(end.note().contains("yet to come"));
+        assert!(end.note().ends_with("is after the end"));
     }
 
     #[test]
@@ -224,6 +240,6 @@ mod tests {
         let goal = Goal::Place("7".parse().expect("a place"));
         let clamped = planned(&goal, None, "");
         assert_eq!((clamped.new, clamped.clamped), (Some(10), Some(7)));
-        assert_eq!(json("g", &[clamped], false)["partitions"][0]["wanted"], 7);
+        assert_eq!(row("g", &[clamped], false).partitions[0].wanted, Some(7));
     }
 }

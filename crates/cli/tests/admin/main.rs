@@ -1,0 +1,7 @@
+//! `onrush topic` and `onrush group` as people and scripts use them: the binary is spawned, against the embedded broker and,
+//! where `ONRUSH_TEST_BROKERS` names one, against that cluster too.
+
+mod groups;
+mod target;
+mod terminal;
+mod topics;
