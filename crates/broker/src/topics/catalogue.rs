@@ -19,8 +19,10 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use onrush_wire::{Uuid, uuid};
 
+use crate::config::MAX_PARTITIONS_PER_TOPIC;
 use crate::journal::{Entries, put_string, take_string};
 use crate::settings::Overrides;
+use crate::topics::is_topic_name;
 
 /// The name of the file.
 pub(super) const FILE: &str = "catalogue";
@@ -174,14 +176,18 @@ impl Entry {
             LEADER_EPOCH => Self::LeaderEpoch(entry.try_get_i32().map_err(cut_off)?),
             CREATED => {
                 let id = take_uuid(&mut entry)?;
-                let partitions = entry.try_get_i32().map_err(cut_off)?;
-                Self::Created { id, partitions, name: take_string(&mut entry)? }
+                let partitions = take_partitions(&mut entry)?;
+                let name = take_string(&mut entry)?;
+                if !is_topic_name(&name) {
+                    return Err(format!("a topic of the name {name:?}"));
+                }
+                Self::Created { id, partitions, name }
             }
             DELETED => Self::Deleted(take_uuid(&mut entry)?),
             PRODUCER_IDS => Self::ProducerIds(entry.try_get_i64().map_err(cut_off)?),
             PARTITIONS => {
                 let id = take_uuid(&mut entry)?;
-                Self::Partitions { id, partitions: entry.try_get_i32().map_err(cut_off)? }
+                Self::Partitions { id, partitions: take_partitions(&mut entry)? }
             }
             SETTINGS => {
                 let resource = take_resource(&mut entry)?;
@@ -224,6 +230,15 @@ fn take_resource(entry: &mut Bytes) -> Result<Resource, String> {
         GROUP_RESOURCE => Resource::Group(take_string(entry)?),
         kind => return Err(format!("settings of the unknown kind of resource {kind}")),
     })
+}
+
+/// A number of partitions that a topic can have.
+fn take_partitions(entry: &mut Bytes) -> Result<i32, String> {
+    let partitions = entry.try_get_i32().map_err(|error| error.to_string())?;
+    match partitions {
+        1..=MAX_PARTITIONS_PER_TOPIC => Ok(partitions),
+        _ => Err(format!("a topic of {partitions} partitions")),
+    }
 }
 
 fn take_uuid(entry: &mut Bytes) -> Result<Uuid, String> {
