@@ -8,7 +8,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use onrush_guards::seeded::{self, Finding, Tally};
@@ -123,6 +124,7 @@ fn fuzz(arguments: &FuzzArguments) -> Result<(), Told> {
     if let Some(file) = &arguments.replay {
         return replay(&targets, file);
     }
+    watch(arguments.findings.join("too-slow.bin"));
     let mut failed = Vec::new();
     for target in targets {
         match fuzz_one(target, arguments) {
@@ -144,11 +146,44 @@ fn fuzz(arguments: &FuzzArguments) -> Result<(), Told> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
+/// What is being parsed, and since when.
+static PARSED: Mutex<Option<(Instant, Vec<u8>)>> = Mutex::new(None);
+
+/// Longest that an input may take: a loop that hangs would tell nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the process when an input takes too long, and keeps that input.
+fn watch(file: PathBuf) {
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(PATIENCE / 10);
+            let parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((since, input)) = &*parsed
+                && since.elapsed() > PATIENCE
+            {
+                let kept = keep(&file, input).err().unwrap_or_else(|| file.display().to_string());
+                eprintln!("error: an input takes longer than {PATIENCE:?}: {kept}");
+                std::process::exit(1);
+            }
+        }
+    });
+}
+
+/// Notes what is parsed next.
+fn note(input: &[u8]) {
+    let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut bytes = parsed.take().map(|(_, bytes)| bytes).unwrap_or_default();
+    bytes.clear();
+    bytes.extend_from_slice(input);
+    *parsed = Some((Instant::now(), bytes));
+}
+
 fn fuzz_one(target: &Target, arguments: &FuzzArguments) -> Result<Tally, Told> {
     let corpus = loaded(target)?;
     let time = Duration::from_millis(arguments.millis);
     let last = arguments.findings.join(format!("{}-last.bin", target.name));
     let before = |input: &[u8]| {
+        note(input);
         if arguments.record {
             keep(&last, input).unwrap_or_else(|told| eprintln!("{told}"));
         }
