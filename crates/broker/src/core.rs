@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use onrush_runtime::{Instant, Random, Runtime};
+use onrush_runtime::{Clock, Instant, Random, Runtime};
 use onrush_wire::message::{Request, decode_request, encode_response};
 use onrush_wire::{ApiKey, KafkaString, RequestHeader, VersionRange, WireError};
 
@@ -33,6 +33,8 @@ pub(crate) struct Core {
     /// What clients are told to connect to.
     pub(crate) endpoint: (String, i32),
     pub(crate) random: Random,
+    /// For the time of day, which records carry; what waits gets its time as an argument.
+    pub(crate) clock: Clock,
     pub(crate) topics: Topics,
     pub(crate) offsets: Offsets,
     pub(crate) members: Members,
@@ -99,6 +101,7 @@ impl Core {
             config,
             endpoint: (String::new(), 0),
             random: runtime.random.clone(),
+            clock: runtime.clock,
             topics,
             offsets,
             members,

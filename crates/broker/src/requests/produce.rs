@@ -18,11 +18,18 @@ use onrush_wire::produce::{
 };
 use onrush_wire::{ErrorCode, WireError};
 
-use crate::config::MAX_BATCH;
 use crate::core::{Core, Envelope, Outcome, string, tolerant};
 use crate::parked::{ConnectionId, ParkedProduce, PendingBatch, Waiting};
 use crate::producers::Verdict;
+use crate::settings::{TimestampType, TopicSettings};
 use crate::topics::{Place, TopicRef};
+
+mod timestamps;
+
+use timestamps::TimeFault;
+
+/// "None", for the time of an append.
+const NO_TIME: i64 = -1;
 
 /// The disk in memory keeps a batch in its frame if the frame is at most this many times as large:
 /// so much more than its records it may hold.
@@ -160,10 +167,12 @@ impl Core {
         mut batch: BytesMut,
         kept_whole: Option<usize>,
     ) -> Result<Written, ErrorCode> {
+        let settings = self.topics.find(TopicRef::Name(&place.topic))?.settings;
         let log = self.topics.log(&place.topic, place.partition)?;
         let start = log.start();
         let end = log.end();
-        let mut header = match checked(&batch) {
+        let now = self.clock.wall_millis();
+        let mut header = match checked(&batch, &settings, now) {
             Ok(header) => header,
             Err(fault) => {
                 let Place { topic, partition } = place;
@@ -186,8 +195,16 @@ impl Core {
         }
         set_base_offset(&mut batch, header.base_offset);
         set_partition_leader_epoch(&mut batch, header.partition_leader_epoch);
+        let log_append_time_ms = match settings.timestamp_type {
+            TimestampType::CreateTime => NO_TIME,
+            TimestampType::LogAppendTime => {
+                timestamps::stamp(&mut batch, &mut header, now);
+                now
+            }
+        };
         self.topics.append(place, &header, batch.freeze())?;
-        let answer = PartitionProduced::written(place.partition, header.base_offset, start);
+        let written = PartitionProduced::written(place.partition, header.base_offset, start);
+        let answer = PartitionProduced { log_append_time_ms, ..written };
         let next = header.last_offset() + 1;
         let is_shown = self.topics.log(&place.topic, place.partition)?.end() >= next;
         Ok(Written { answer, unsynced: (!is_shown).then_some(next) })
@@ -214,8 +231,10 @@ fn range_in(body: &[u8], slice: Option<&[u8]>) -> Range<usize> {
 enum BatchFault {
     #[error(transparent)]
     Malformed(#[from] RecordError),
-    #[error("a batch of {0} bytes is above the limit of {MAX_BATCH}")]
-    TooLarge(usize),
+    #[error("a batch of {size} bytes is above the limit of {limit} (max.message.bytes)")]
+    TooLarge { size: usize, limit: usize },
+    #[error(transparent)]
+    Time(#[from] TimeFault),
     #[error("{0} bytes stand behind the batch; a request has one batch per partition")]
     Trailing(usize),
     #[error("{0}")]
@@ -234,17 +253,19 @@ impl BatchFault {
                 ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
             }
             Self::Malformed(_) => ErrorCode::CORRUPT_MESSAGE,
-            Self::TooLarge(_) => ErrorCode::MESSAGE_TOO_LARGE,
+            Self::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
             Self::Trailing(_) | Self::Invalid(_) => ErrorCode::INVALID_RECORD,
+            Self::Time(_) => ErrorCode::INVALID_TIMESTAMP,
             Self::Transactional => ErrorCode::INVALID_TXN_STATE,
         }
     }
 }
 
-/// The header of the one batch in `bytes`, if it may be appended.
-fn checked(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
-    if bytes.len() > MAX_BATCH {
-        return Err(BatchFault::TooLarge(bytes.len()));
+/// The header of the one batch in `bytes`, if it may be appended at the time of day `now`.
+fn checked(bytes: &[u8], settings: &TopicSettings, now: i64) -> Result<BatchHeader, BatchFault> {
+    let (size, limit) = (bytes.len(), settings.max_message_bytes);
+    if size > limit {
+        return Err(BatchFault::TooLarge { size, limit });
     }
     let batch = RawBatch::parse(bytes)?;
     batch.verify_crc()?;
@@ -267,6 +288,7 @@ fn checked(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
     if header.producer_id >= 0 && (header.producer_epoch < 0 || header.base_sequence < 0) {
         return Err(BatchFault::Invalid("a producer id comes with an epoch and a sequence"));
     }
+    timestamps::check(&batch, settings, now)?;
     Ok(header)
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use onrush_broker::BrokerConfig;
-use onrush_runtime::Disk;
+use onrush_record::{BatchHeader, Compression};
+use onrush_runtime::{Clock, Disk};
 use onrush_wire::ErrorCode;
 use onrush_wire::message::{
     alter_configs, create_topics, describe_configs, incremental_alter_configs,
@@ -333,6 +334,46 @@ async fn a_topic_is_created_with_settings() {
             let told = configs.iter().find(|config| config.name.as_str() == "retention.bytes");
             let told = told.expect("among them");
             assert_eq!((told.value.clone(), told.config_source), (Some(text("1000")), OF_TOPIC));
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_carry_the_brokers_time_where_a_topic_says_so() {
+    let (_broker, mut client, _) = broker_with_topic(1).await;
+    let timestamps = [("message.timestamp.type", SET, Some("LogAppendTime"))];
+    assert_eq!(client.alter(TOPIC_KIND, TOPIC, &timestamps).await.0, ErrorCode::NONE);
+    let before = Clock::System.wall_millis();
+    let written = client.produce(batch(&["a", "b"])).await;
+    let after = Clock::System.wall_millis();
+    assert!((before..=after).contains(&written.log_append_time_ms), "{written:?}");
+    let fetched = client.fetch(0).await;
+    // The checksum is right again.
+    assert_eq!(values(&fetched), numbered(0, &["a", "b"]));
+    let header = BatchHeader::parse(&fetched.records).expect("a batch");
+    assert_eq!(header.max_timestamp, written.log_append_time_ms);
+    assert!(header.attributes.timestamp_type_log_append());
+}
+
+#[tokio::test]
+async fn times_out_of_range_are_refused() {
+    let (_broker, mut client, _) = broker_with_topic(1).await;
+    let now = Clock::System.wall_millis();
+    let hour = 3_600_000;
+    let at = |time, compression| batch_at(time, -1, -1, -1, compression, &["a", "b"]);
+    let before = [("message.timestamp.before.max.ms", SET, Some("3600000"))];
+    for (time, default, bounded) in [
+        (now - 2 * hour, ErrorCode::NONE, ErrorCode::INVALID_TIMESTAMP),
+        (now - hour / 2, ErrorCode::NONE, ErrorCode::NONE),
+        (now + hour / 2, ErrorCode::NONE, ErrorCode::NONE),
+        (now + 2 * hour, ErrorCode::INVALID_TIMESTAMP, ErrorCode::INVALID_TIMESTAMP),
+    ] {
+        for compression in [Compression::None, Compression::Lz4] {
+            client.alter(TOPIC_KIND, TOPIC, &[(before[0].0, DELETE, None)]).await;
+            assert_eq!(client.produce(at(time, compression)).await.error_code, default);
+            client.alter(TOPIC_KIND, TOPIC, &before).await;
+            let refused = client.produce(at(time, compression)).await;
+            assert_eq!(refused.error_code, bounded, "{time} {now} {:?}", refused.error_message);
         }
     }
 }
