@@ -18,7 +18,7 @@ use self::stages::Bench;
 use crate::embedded::EmbeddedBroker;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::usage;
+use crate::{stderr, stdout, table, usage};
 
 /// Measure what an event costs: CPU time of produce, fetch and the whole pipeline.
 #[derive(Debug, Args)]
@@ -144,7 +144,7 @@ async fn stages(
     let mut samples: [Vec<f64>; 6] = Default::default();
     for run in 1..=arguments.runs {
         if std::io::stderr().is_terminal() {
-            eprintln!("run {run} of {}", arguments.runs);
+            stderr::note(format_args!("run {run} of {}", arguments.runs));
         }
         samples[0].push(calibrate());
         let topic = bench.create_topic().await?;
@@ -206,23 +206,25 @@ fn calibrate() -> f64 {
 
 fn print(json: bool, figures: &Figures) -> Result<(), Failure> {
     if json {
-        let line = serde_json::to_string(figures);
-        println!(
-            "{}",
-            line.map_err(|error| Failure::unavailable(format!(
-                "cannot write the figures: {error}"
-            )))?
-        );
-        return Ok(());
+        return table::print_json([figures]);
     }
-    println!("CPU ns per event, median of {} runs of {} events", figures.runs, figures.events);
     let broker =
         |figure: Option<f64>| figure.map_or_else(String::new, |ns| format!("  (broker {ns:.0})"));
-    println!("produce      {:>6.1}{}", figures.produce_ns, broker(figures.broker_produce_ns));
-    println!("fetch        {:>6.1}{}", figures.fetch_ns, broker(figures.broker_fetch_ns));
-    println!("pipeline     {:>6.1}", figures.pipeline_ns);
-    println!("calibration  {:>6.2} per step", figures.calibration_ns);
-    Ok(())
+    stdout::print(format!(
+        "CPU ns per event, median of {} runs of {} events\n\
+         produce      {:>6.1}{}\n\
+         fetch        {:>6.1}{}\n\
+         pipeline     {:>6.1}\n\
+         calibration  {:>6.2} per step\n",
+        figures.runs,
+        figures.events,
+        figures.produce_ns,
+        broker(figures.broker_produce_ns),
+        figures.fetch_ns,
+        broker(figures.broker_fetch_ns),
+        figures.pipeline_ns,
+        figures.calibration_ns,
+    ))
 }
 
 /// Resident memory at full rate: the largest of the first and of the second half.
@@ -259,17 +261,11 @@ async fn memory(
         ratio: ratio(most(first), most(second)),
         broker_ratio: most_of_broker(first).zip(most_of_broker(second)).map(|(a, b)| ratio(a, b)),
     };
-    let line = serde_json::to_string(&figures);
-    let line =
-        line.map_err(|error| Failure::unavailable(format!("cannot write the figures: {error}")))?;
     if arguments.json {
-        println!("{line}");
-    } else {
-        println!("{} events in {} s", figures.events, figures.seconds);
-        println!(
-            "resident memory, second half against first: members {}, broker {:?}",
-            figures.ratio, figures.broker_ratio
-        );
+        return table::print_json([&figures]);
     }
-    Ok(())
+    stdout::print(format!(
+        "{} events in {} s\nresident memory, second half against first: members {}, broker {:?}\n",
+        figures.events, figures.seconds, figures.ratio, figures.broker_ratio
+    ))
 }

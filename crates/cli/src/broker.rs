@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync, Sabotage};
-use onrush_runtime::{Disk, Executor, Runtime};
+use onrush_broker::{Broker, BrokerConfig, Fsync, Sabotage};
+use onrush_runtime::{Disk, Executor, Fault, Runtime};
 use tokio::io::AsyncReadExt;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::http::{self, Status};
 use crate::interrupt::Interrupt;
+use crate::stderr;
 
 /// Run a single-node Kafka-protocol log.
 ///
@@ -111,6 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             Failure::unavailable(format!(
                 "cannot use the data directory: {error}. Choose another one with --data."
             ))
+            .code(Fault::DataDirectory)
         })?,
     };
     let runtime = Runtime::production(disk);
@@ -125,10 +127,10 @@ async fn serve(
     executor: Executor,
 ) -> Result<(), Failure> {
     let mut interrupt = Interrupt::listen_twice(&executor);
-    let broker = Broker::open(config, runtime, executor.clone()).await.map_err(failure)?;
+    let broker = Broker::open(config, runtime, executor.clone()).await?;
     if let Some(address) = &arguments.http {
         let address = http::serve(address, &executor, Arc::new(Up)).await?;
-        eprintln!("http on {address}");
+        stderr::note(format_args!("http on {address}"));
     }
     announce(arguments, broker.address());
     tokio::select! {
@@ -136,7 +138,7 @@ async fn serve(
         () = interrupt.requested() => {}
         () = stdin_closed(), if arguments.until_stdin_closes => {}
     }
-    broker.close().await.map_err(failure)
+    Ok(broker.close().await?)
 }
 
 fn config(arguments: &Arguments) -> Result<BrokerConfig, Failure> {
@@ -163,12 +165,6 @@ fn config(arguments: &Arguments) -> Result<BrokerConfig, Failure> {
         config.advertised.clone_from(&arguments.advertise);
     }
     Ok(config)
-}
-
-fn failure(error: BrokerError) -> Failure {
-    let exit =
-        if matches!(error, BrokerError::Config { .. }) { Exit::Usage } else { Exit::Unavailable };
-    Failure::new(exit, error.to_string())
 }
 
 fn announce(arguments: &Arguments, address: &str) {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
@@ -18,6 +17,7 @@ use onrush_kafka::ClientConfig;
 use crate::cluster::{self, Session};
 use crate::config::{self, Flags, Key};
 use crate::failure::Failure;
+use crate::stdout;
 
 /// Set by the script, and by nobody else.
 const VARIABLE: &str = "ONRUSH_COMPLETE";
@@ -76,9 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let shells = Shells::builtins();
     let shell = shells.completer(name).ok_or_else(|| Failure::usage("no such shell"))?;
     let written = shell.write_registration(VARIABLE, "onrush", "onrush", "onrush", &mut script);
-    let mut out = io::stdout().lock();
-    let written = written.and_then(|()| out.write_all(&script)).and_then(|()| out.flush());
-    written.map_err(|error| Failure::output(&error))
+    written.map_err(|error| Failure::output(&error))?;
+    stdout::print(script)
 }
 
 /// The commands, with completers wherever the help says TOPIC, GROUP or CLUSTER.

@@ -6,6 +6,7 @@ use clap::Args;
 use onrush_runtime::Fault;
 
 use crate::failure::{Exit, Failure};
+use crate::stderr;
 
 /// The arguments of every command that takes something away or changes it.
 #[derive(Clone, Debug, Args)]
@@ -50,7 +51,7 @@ impl Confirmation {
             )
             .code(Fault::NotConfirmed));
         }
-        eprint!("{question} [y/N] ");
+        stderr::print(format_args!("{question} [y/N] "));
         let mut answer = String::new();
         // An input that cannot be read has no yes in it.
         let _ = std::io::stdin().lock().read_line(&mut answer);

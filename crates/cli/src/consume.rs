@@ -205,9 +205,8 @@ async fn partitions(
                 "{topic} has {count} partitions, there is no partition {missing}"
             )));
         }
-        let wanted = |index: &i32| {
-            arguments.partitions.is_empty() || arguments.partitions.contains(index)
-        };
+        let wanted =
+            |index: &i32| arguments.partitions.is_empty() || arguments.partitions.contains(index);
         let name = &topic.name;
         partitions.extend(
             (0..count).filter(wanted).map(|index| TopicPartition::new(name.clone(), index)),

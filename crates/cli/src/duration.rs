@@ -1,6 +1,8 @@
-//! Durations as people write them: `500ms`, `30s`, `5m`, `1h`, `2d`.
+//! Durations of settings, as people write them: `500ms`, `30s`, `1m30s`, `1h`.
 
 use std::time::Duration;
+
+use crate::records::moment;
 
 /// Units, the largest first, in milliseconds.
 const UNITS: [(&str, u64); 5] =
@@ -8,13 +10,12 @@ const UNITS: [(&str, u64); 5] =
 
 /// Reads one; the error says how it is written.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
-    let millis = factor.zip(number.parse::<u64>().ok()).and_then(|(f, n)| n.checked_mul(f));
+    let unsigned = text.starts_with(|c: char| c.is_ascii_digit());
+    let millis = moment::duration(text).filter(|_| unsigned);
     millis
+        .and_then(|millis| u64::try_from(millis).ok())
         .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is no duration: write 500ms, 30s, 5m, 1h or 2d"))
+        .ok_or_else(|| format!("`{text}` is no duration: write 500ms, 30s, 5m or 1h"))
 }
 
 /// Writes it in the largest unit that keeps it whole.
@@ -40,11 +41,12 @@ mod tests {
             assert_eq!(text(Duration::from_millis(millis)), given);
         }
         assert_eq!(text(Duration::from_millis(90_000)), "90s");
+        assert_eq!(parse("1m30s"), parse("90s"));
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for given in ["", "5", "s", "5 s", "-5s", "1.5s", "5S", "99999999999999999d"] {
+        for given in ["", "5", "s", "5 s", "-5s", "+5s", "5S", "99999999999999999d"] {
             assert!(parse(given).unwrap_err().contains("30s"), "{given}");
         }
     }

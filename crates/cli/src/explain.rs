@@ -1,11 +1,10 @@
 //! `onrush explain`: the pages of `docs/errors`, which the binary carries with it.
 
-use std::io::{self, Write};
-
 use clap::Args;
 use onrush_runtime::Fault;
 
 use crate::failure::Failure;
+use crate::stdout;
 
 /// Print cause and cure of an error by its code.
 ///
@@ -32,9 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         },
     };
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::output(&error))
+    stdout::print(text)
 }
 
 /// The first line of its page, which repeats the code.

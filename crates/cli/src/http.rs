@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use onrush_runtime::{Executor, Net, Stream};
+use onrush_runtime::{Executor, Fault, Net, Stream};
 
 use crate::failure::Failure;
 
@@ -36,6 +36,7 @@ pub(crate) async fn serve(
         Failure::unavailable(format!(
             "cannot serve HTTP: {error}. Choose another address with --http (port 0 takes a free one)."
         ))
+        .code(Fault::Listen)
     })?;
     let local = listener.local_address();
     let connections = executor.clone();

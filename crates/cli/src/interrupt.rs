@@ -6,6 +6,7 @@ use onrush_runtime::Executor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Exit;
+use crate::stderr;
 
 /// Listens from its making on: a signal that comes before it is awaited is not lost, and does not end the process.
 pub(crate) struct Interrupt {
@@ -36,7 +37,7 @@ impl Interrupt {
         let mut second = Self::listen();
         executor.spawn(async move {
             second.requested().await;
-            eprintln!("interrupted: draining; once more ends at once");
+            stderr::note("interrupted: draining; once more ends at once");
             second.requested().await;
             exit(Exit::Interrupted as i32);
         });

@@ -2,6 +2,9 @@
 //!
 //! Data goes to stdout, all else to stderr. Exit codes are in [`failure`].
 
+// A reader that has gone makes these macros panic: `stdout` and `stderr` write instead.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod bench;
 mod broker;
 mod cluster;
@@ -24,6 +27,7 @@ mod place;
 mod produce;
 mod records;
 mod stderr;
+mod stdout;
 mod table;
 mod topic;
 mod usage;

@@ -1,6 +1,5 @@
 //! `onrush man`: manual pages, made from the same text as `--help`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Command};
@@ -8,6 +7,7 @@ use clap_mangen::Man;
 use onrush_runtime::Fault;
 
 use crate::failure::Failure;
+use crate::stdout;
 
 /// Print the manual page, or write those of all commands into a directory.
 #[derive(Debug, Args)]
@@ -25,10 +25,8 @@ pub(crate) fn run(arguments: &Arguments, command: Command) -> Result<(), Failure
     match &arguments.directory {
         None => {
             let mut page = Vec::new();
-            let rendered = Man::new(command).render(&mut page);
-            let mut out = io::stdout().lock();
-            let written = rendered.and_then(|()| out.write_all(&page)).and_then(|()| out.flush());
-            written.map_err(|error| Failure::output(&error))
+            Man::new(command).render(&mut page).map_err(|error| Failure::output(&error))?;
+            stdout::print(page)
         }
         Some(directory) => std::fs::create_dir_all(directory)
             .and_then(|()| clap_mangen::generate_to(command, directory))

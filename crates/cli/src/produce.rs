@@ -24,9 +24,9 @@ use self::sending::{Placement, Rules, Sending};
 use crate::cluster::{Cluster, Session};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::stderr::note;
 use crate::records::decoder::InputFormat;
 use crate::records::raw::{Delimiters, unescape};
+use crate::stderr::note;
 
 /// Send records to a topic, from stdin or files.
 #[derive(Debug, Args)]

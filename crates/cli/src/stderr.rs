@@ -19,6 +19,12 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Text as it is, for whoever watches.
+pub(crate) fn print(text: impl fmt::Display) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// Says how a command failed, with the code of its page; returns how the process ends.
 pub(crate) fn failure(failure: &Failure) -> Exit {
     if failure.exit != Exit::Done {
@@ -42,6 +48,6 @@ pub(crate) fn arguments(error: &clap::Error) -> Exit {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => text,
         _ => text.replacen("error:", &format!("error[{}]:", Fault::Usage), 1),
     };
-    let _ = write!(io::stderr().lock(), "{text}");
+    print(text);
     Exit::Usage
 }

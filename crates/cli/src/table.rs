@@ -2,11 +2,10 @@
 //!
 //! Cells may hold what strangers chose (ids of clients, hosts): control characters in them are shown, not obeyed.
 
-use std::io::Write;
-
 use serde::Serialize;
 
 use crate::failure::Failure;
+pub(crate) use crate::stdout::print;
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -103,14 +102,6 @@ fn visible(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Writes text to stdout.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::output(&error))
 }
 
 /// Writes values to stdout as JSON, one a line.

@@ -42,7 +42,7 @@ impl Bench<'_> {
     async fn client(&self) -> Result<Client, Failure> {
         let client =
             Client::connect(ClientConfig::new(&self.brokers), self.runtime, self.executor.clone());
-        client.await.map_err(|error| Failure::unavailable(error.to_string()))
+        Ok(client.await?)
     }
 
     /// A new topic.
@@ -156,7 +156,7 @@ impl Bench<'_> {
         };
         let started =
             Engine::start(config, self.runtime, ClientConfig::new(&self.brokers), factory).await;
-        started.map_err(|error| Failure::unavailable(error.to_string()))
+        Ok(started?)
     }
 
     /// Produces and processes for some time, calling `sample` four times a second; returns how many events went through.

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn names_and_values_as_java_reads_them() {
-        let text = "# a comment\n\n  num.partitions=3\r\n! another\na : b\nc d = e\nempty\nf==g  \n";
+        let text =
+            "# a comment\n\n  num.partitions=3\r\n! another\na : b\nc d = e\nempty\nf==g  \n";
         let expected = [
             pair(3, "num.partitions", "3"),
             pair(5, "a", "b"),

@@ -1,6 +1,5 @@
 //! `onrush config`: what holds, and the file it is written in.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -13,6 +12,7 @@ use super::profiles::{Problem, Profiles};
 use super::resolve::{Settings, resolve};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
+use crate::stdout;
 
 /// Show and change which cluster commands talk to.
 ///
@@ -83,11 +83,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Show { cluster, origin, json } => {
             let file = file::read(&environment)?;
             let settings = resolve(&cluster.flags(), &environment, file.as_ref())?;
-            output(&show(&settings, *origin, *json))
+            stdout::print(show(&settings, *origin, *json))
         }
         Command::List { json } => {
             let (_, profiles) = profiles(&environment)?;
-            output(&list(&profiles, *json))
+            stdout::print(list(&profiles, *json))
         }
         Command::Use { name } => {
             let (found, profiles) = profiles(&environment)?;
@@ -99,14 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let text = adding(&found.text, &profiles, name, cluster)?;
             file::write(&found.path, &text)
         }
-        Command::Path => output(&format!("{}\n", path(&environment)?.display())),
+        Command::Path => stdout::print(format!("{}\n", path(&environment)?.display())),
     }
-}
-
-fn output(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::output(&error))
 }
 
 pub(super) fn path(environment: &Environment) -> Result<std::path::PathBuf, Failure> {

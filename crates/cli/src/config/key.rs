@@ -151,9 +151,10 @@ impl Value {
     pub(crate) fn json(&self) -> serde_json::Value {
         match self {
             Self::Brokers(brokers) => brokers.clone().into(),
-            Self::Reroute(map) => {
-                map.iter().map(|(from, to)| (from.clone(), serde_json::Value::from(to.as_str()))).collect()
-            }
+            Self::Reroute(map) => map
+                .iter()
+                .map(|(from, to)| (from.clone(), serde_json::Value::from(to.as_str())))
+                .collect(),
             Self::Text(_) | Self::Duration(_) => self.text().into(),
         }
     }

@@ -22,6 +22,7 @@ use super::results::{RESULTS_FILE, Results};
 use super::run::{Run, failed};
 use crate::embedded::EmbeddedBroker;
 use crate::failure::{Exit, Failure};
+use crate::stdout;
 
 /// Send real flights through a Kafka-protocol log, process them in key order, and prove the result.
 ///
@@ -118,9 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn print_csv() -> Result<(), Failure> {
     let csv = flights::csv().map_err(|error| Failure::unavailable(error.to_string()))?;
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(&csv).and_then(|()| out.flush());
-    written.map_err(|error| Failure::output(&error))
+    stdout::print(csv)
 }
 
 async fn demo(

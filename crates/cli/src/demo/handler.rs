@@ -7,6 +7,7 @@ use onrush_engine::{Assignment, Context, Event, Handler, HandlerError};
 use super::event;
 use super::journal::{Holding, Journal, Journals};
 use super::tally::Tally;
+use crate::stderr;
 
 /// The handler of one lane.
 pub(crate) struct FlightHandler {
@@ -60,7 +61,10 @@ impl Handler for FlightHandler {
         match self.journals.assignment(&holding) {
             Ok(journal) => self.open[index] = Some(journal),
             // Its events fail, go to the dead letters, and are lost to the proof: it cannot go unnoticed.
-            Err(error) => eprintln!("no journal for partition {}: {error}", assignment.partition),
+            Err(error) => stderr::note(format_args!(
+                "no journal for partition {}: {error}",
+                assignment.partition
+            )),
         }
     }
 

@@ -59,9 +59,7 @@ async fn member(arguments: &Arguments, runtime: &Runtime) -> Result<(), Failure>
     let factory = move |_: Place| FlightHandler::new(journals.clone(), tally.clone());
     let config = config(&arguments.name, arguments.sabotage.map_or(Sabotage::None, Sabotage::from));
     let client = ClientConfig::new(&arguments.brokers);
-    let (engine, handle) = Engine::start(config, runtime, client, factory)
-        .await
-        .map_err(|error| Failure::unavailable(error.to_string()))?;
+    let (engine, handle) = Engine::start(config, runtime, client, factory).await?;
     let mut ended = std::pin::pin!(engine.run());
     tokio::select! {
         ended = &mut ended => {

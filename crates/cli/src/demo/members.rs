@@ -80,7 +80,7 @@ impl Members {
         let factory = move |_: Place| FlightHandler::new(journals.clone(), tally.clone());
         let client = ClientConfig::new(&self.brokers);
         let started = Engine::start(self.config.clone(), &self.runtime, client, factory).await;
-        let (engine, handle) = started.map_err(|error| Failure::unavailable(error.to_string()))?;
+        let (engine, handle) = started?;
         let (end, ended) = oneshot::channel();
         self.executor.spawn(async move {
             let _ = end.send(engine.run().await.map(drop).map_err(|error| error.to_string()));

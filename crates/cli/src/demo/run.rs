@@ -27,6 +27,7 @@ use super::results::{JOURNAL_FOLDER, Results};
 use super::tally::Tally;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::stderr;
 use crate::usage;
 
 /// Partitions of the demo's topic.
@@ -62,9 +63,7 @@ impl Target {
     async fn create(run: &Run<'_>) -> Result<Self, Failure> {
         let name = format!("onrush-demo-{:08x}", Random::from_entropy().next_u64() as u32);
         let config = ClientConfig::new(&run.brokers);
-        let client = Client::connect(config, run.runtime, run.executor.clone())
-            .await
-            .map_err(|error| Failure::unavailable(error.to_string()))?;
+        let client = Client::connect(config, run.runtime, run.executor.clone()).await?;
         client.create_topic(&name, PARTITIONS, 1).await.map_err(failed("create the topic"))?;
         let partitions = (0..PARTITIONS).map(|p| TopicPartition::new(name.as_str(), p)).collect();
         Ok(Self { client, name, partitions })
@@ -129,7 +128,7 @@ impl Run<'_> {
         }
         if let Some(address) = &self.arguments.http {
             let address = crate::http::serve(address, &self.executor, members.status()).await?;
-            eprintln!("http on {address}");
+            stderr::note(format_args!("http on {address}"));
         }
 
         let start = Instant::now();

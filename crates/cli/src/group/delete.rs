@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;
 use crate::outcome::{failure, failures};
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// Delete groups, or what they have committed of some topics.
@@ -72,7 +73,7 @@ async fn delete(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.json {
         table::print(&text(&losses))?;
     } else if arguments.confirmation.asks() {
-        eprint!("{}", text(&losses));
+        stderr::print(text(&losses));
     }
     let decision = arguments.confirmation.decide(&question(&losses, arguments));
     if arguments.json && !matches!(decision, Ok(Decision::Make)) {
@@ -92,7 +93,7 @@ async fn delete(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
         show(&losses, &deleted)?;
     } else if !deleted.is_empty() {
         let what = if arguments.scopes.is_empty() { "deleted" } else { "deleted offsets of" };
-        eprintln!("{what} {}", deleted.into_iter().collect::<Vec<_>>().join(", "));
+        stderr::note(format_args!("{what} {}", deleted.into_iter().collect::<Vec<_>>().join(", ")));
     }
     failures(failed)
 }

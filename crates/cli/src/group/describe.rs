@@ -20,15 +20,19 @@ use crate::table::{self, Column, Table};
 #[command(after_help = "\
 Examples:
   onrush group describe billing
-  onrush group describe billing --json | jq .lag")]
+  onrush group describe billing --json | jq .lag
+  onrush group describe billing --offsets > saved.txt")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     cluster: Cluster,
     /// Their names.
     #[arg(required = true, value_name = "GROUP")]
     names: Vec<String>,
-    /// One JSON object a line.
+    /// Only the committed offsets, as `onrush group reset --to-file` takes them.
     #[arg(long)]
+    offsets: bool,
+    /// One JSON object a line.
+    #[arg(long, conflicts_with = "offsets")]
     json: bool,
 }
 
@@ -93,7 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 Err(error) => failed.push(error),
             }
         }
-        if arguments.json {
+        if arguments.offsets {
+            table::print(&groups.iter().map(Group::offsets).collect::<String>())?;
+        } else if arguments.json {
             table::print_json(groups.iter().map(Group::row))?;
         } else {
             let texts: Vec<_> = groups.iter().map(Group::text).collect();
@@ -149,6 +155,15 @@ impl Group {
                 .map(|p| position_row(p, owners.get(&p.partition)))
                 .collect(),
         }
+    }
+
+    fn offsets(&self) -> String {
+        let line = |position: &Position| {
+            let (TopicPartition { topic, partition }, committed) =
+                (&position.partition, position.committed?);
+            Some(format!("{topic} {partition} {committed}\n"))
+        };
+        self.positions.iter().filter_map(line).collect()
     }
 
     fn text(&self) -> String {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// List groups.
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let table = text(shown);
     if table.is_empty() {
-        eprintln!("there are no such groups");
+        stderr::note("there are no such groups");
         return Ok(());
     }
     table::print(&table.text())

@@ -6,8 +6,8 @@
 //! flights,1,1498
 //! ```
 //!
-//! A line has a topic, a partition and an offset, with blanks or commas between them. That is what other tools write, too:
-//! `kafka-consumer-groups --export` with commas, `rpk group offset-export` with blanks.
+//! A line has a topic, a partition and an offset, with blanks or commas between them: what `onrush group describe --offsets`
+//! writes, and what `kafka-consumer-groups --export` does.
 
 use std::collections::BTreeMap;
 use std::path::Path;

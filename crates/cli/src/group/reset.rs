@@ -17,6 +17,7 @@ use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;
 use crate::outcome::failure;
 use crate::place::Place;
+use crate::stderr;
 use crate::table;
 
 /// Set where a group goes on from.
@@ -33,7 +34,7 @@ Examples:
   onrush group reset billing --to -15m --topic flights:0,3   # a quarter of an hour ago, in two partitions
   onrush group reset billing --to 2026-08-01T12:00:00Z --dry-run
   onrush group reset billing --shift -100 --yes
-  onrush group reset billing --to-file offsets.txt           # lines of topic, partition, offset
+  onrush group reset billing --to-file saved.txt             # of `onrush group describe billing --offsets`
   onrush group reset billing-2 --to-group billing"
 )]
 pub(crate) struct Arguments {
@@ -82,7 +83,7 @@ async fn reset(
     let refused = found.as_ref().map_or(Ok(()), |group| in_use(group, "reset it"));
     if arguments.confirmation.only_shows() {
         if let Err(refused) = &refused {
-            eprintln!("note: {refused}");
+            stderr::note(format_args!("note: {refused}"));
         }
     } else {
         refused?;
@@ -91,10 +92,10 @@ async fn reset(
     if !arguments.json {
         table::print(&plan::text(&moves))?;
     } else if arguments.confirmation.asks() {
-        eprint!("{}", plan::text(&moves));
+        stderr::print(plan::text(&moves));
     }
     if changes == 0 {
-        eprintln!("nothing to change");
+        stderr::note("nothing to change");
         return show(arguments, &moves, false);
     }
     let question = format!("Set {changes} offsets of group {}?", arguments.name);
@@ -103,7 +104,7 @@ async fn reset(
         let commits: Vec<Commit> = moves.iter().filter_map(Move::commit).collect();
         let committed = client.commit_offsets(&arguments.name, &commits).await;
         committed.map_err(|error| joined_meanwhile(&arguments.name, error))?;
-        eprintln!("{changes} offsets of group {} were set", arguments.name);
+        stderr::note(format_args!("{changes} offsets of group {} were set", arguments.name));
     }
     show(arguments, &moves, matches!(decision, Ok(Decision::Make)))?;
     decision.map(drop)

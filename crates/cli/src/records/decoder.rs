@@ -1,11 +1,11 @@
 //! A decoder of each format behind one face: bytes go in as they come, records come out whole.
 
+use super::Step;
 use super::envelope::EnvelopeDecoder;
 use super::lengths::LengthsDecoder;
 use super::malformed::{Malformed, Place, Reason};
 use super::raw::{Delimiters, RawDecoder};
 use super::rows::RowsDecoder;
-use super::Step;
 
 /// Escapes and base64 make a record's text at most so many times as long as its bytes.
 const TEXT_PER_BYTE: usize = 6;

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;
 use crate::outcome::{failure, failures};
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// Give topics more partitions, or other settings.
@@ -96,18 +97,18 @@ async fn alter(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let plans = plans(client, arguments).await?;
     try_out(client, &plans).await?;
     if plans.iter().all(|plan| plan.changes.is_empty()) {
-        eprintln!("nothing to change");
+        stderr::note("nothing to change");
         return show(&plans, arguments, Decision::OnlyShow);
     }
     if !arguments.json {
         table::print(&text(&plans))?;
     } else if arguments.confirmation.asks() {
-        eprint!("{}", text(&plans));
+        stderr::print(text(&plans));
     }
     let grows = |plan: &Plan| plan.changes.iter().any(|c| matches!(c.what, Change::Partitions(_)));
     if plans.iter().any(grows) {
-        eprintln!(
-            "note: with more partitions, new events of a key may go to another partition than its older ones"
+        stderr::note(
+            "note: with more partitions, new events of a key may go to another partition than its older ones",
         );
     }
     let decision = arguments.confirmation.decide("Change that?");
@@ -117,7 +118,7 @@ async fn alter(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let decision = decision?;
     if decision == Decision::Make {
         apply(client, &plans).await?;
-        eprintln!("done");
+        stderr::note("done");
     }
     show(&plans, arguments, decision)
 }

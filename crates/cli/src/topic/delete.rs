@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;
 use crate::outcome::{failure, failures};
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// Delete topics with all that is in them.
@@ -65,7 +66,7 @@ async fn delete(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.json {
         table::print(&text(&losses))?;
     } else if arguments.confirmation.asks() {
-        eprint!("{}", text(&losses));
+        stderr::print(text(&losses));
     }
     let what = match losses.as_slice() {
         [loss] => format!("topic {}", loss.topic),
@@ -92,7 +93,7 @@ async fn delete(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         show(&losses, &deleted)?;
     } else if !deleted.is_empty() {
-        eprintln!("deleted {}", deleted.join(", "));
+        stderr::note(format_args!("deleted {}", deleted.join(", ")));
     }
     failures(failed)
 }

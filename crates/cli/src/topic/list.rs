@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// List topics.
@@ -52,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         table.row([topic.name.clone(), partitions.to_string(), replicas.to_string()]);
     }
     if table.is_empty() {
-        eprintln!("there are no topics; `onrush topic create` makes one");
+        stderr::note("there are no topics; `onrush topic create` makes one");
         return Ok(());
     }
     table::print(&table.text())

@@ -12,6 +12,7 @@ use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;
 use crate::outcome::{failure, failures};
 use crate::place::Place;
+use crate::stderr;
 use crate::table::{self, Column, Table};
 
 /// Delete the oldest records of topics.
@@ -68,13 +69,13 @@ async fn trim(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let topics = described(client, &arguments.names).await?;
     let cuts = cuts(session, &topics, arguments).await?;
     if cuts.iter().all(|cut| cut.start == cut.extent.start) {
-        eprintln!("nothing to delete: no log begins before that");
+        stderr::note("nothing to delete: no log begins before that");
         return if arguments.json { show(&cuts, &BTreeMap::new()) } else { Ok(()) };
     }
     if !arguments.json {
         table::print(&text(&cuts))?;
     } else if arguments.confirmation.asks() {
-        eprint!("{}", text(&cuts));
+        stderr::print(text(&cuts));
     }
     let decision = arguments.confirmation.decide("Delete these records?");
     if arguments.json && !matches!(decision, Ok(Decision::Make)) {
@@ -94,7 +95,7 @@ async fn trim(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         show(&cuts, &starts)?;
     } else {
-        eprintln!("{} partitions trimmed", starts.len());
+        stderr::note(format_args!("{} partitions trimmed", starts.len()));
     }
     failures(failed)
 }

@@ -3,6 +3,7 @@
 use onrush_kafka::{ConfigChange, ConfigOperation, ConfigResource, Effect};
 
 use super::super::run::Target;
+use crate::stderr;
 
 /// What the embedded broker is told. Members report several times within a session.
 pub(in super::super) const BROKER_SETTINGS: [&str; 4] = [
@@ -26,8 +27,8 @@ pub(super) async fn shorten_sessions(target: &Target) {
     let group = ConfigResource::Group(target.name.clone());
     let changes = GROUP_SETTINGS.map(change);
     if let Err(error) = target.client.alter_configs(&group, &changes, Effect::Apply).await {
-        eprintln!(
+        stderr::note(format_args!(
             "members that die are missed only when the cluster's own session time-out has passed: {error}"
-        );
+        ));
     }
 }
