@@ -45,7 +45,7 @@ impl Bench {
     /// Handles a frame without its length prefix. A request that waits waits no longer.
     pub fn request(&mut self, frame: Bytes) -> Answer {
         match self.core.handle(Instant::now(), CONNECTION, frame) {
-            Ok(Outcome::Parked(_)) => match self.core.resume(CONNECTION) {
+            Ok(Outcome::Parked(_)) => match self.core.resume(Instant::now(), CONNECTION) {
                 Some(Ok(outcome)) => answer(outcome),
                 Some(Err(_)) => Answer::Closed,
                 None => Answer::None,

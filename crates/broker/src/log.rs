@@ -18,12 +18,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use onrush_record::BatchHeader;
 use onrush_runtime::{Disk, File};
 use onrush_wire::ErrorCode;
 
+use crate::checkpoint::Draft;
 use crate::producers::{Producers, Verdict};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Mark, claim};
@@ -34,7 +36,18 @@ use crate::{BrokerError, Fsync};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogLimits {
     pub(crate) segment_bytes: u64,
+    /// A segment is closed when a record comes whose time is so far behind that of its first.
+    pub(crate) segment_age: Duration,
     pub(crate) fsync: Fsync,
+}
+
+/// What a log may drop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// Records that are older.
+    pub(crate) age: Option<Duration>,
+    /// What is more than that.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// A partition's log.
@@ -50,8 +63,14 @@ pub(crate) struct Log {
     active: Segment,
     producers: Producers,
     next_offset: i64,
+    /// First offset that readers see, if records were deleted above the start of the first segment.
+    deleted_below: i64,
     /// Up to where the active segment is on the disk.
     synced: Mark,
+    /// How far the last checkpoint reaches.
+    checkpointed: i64,
+    /// Checkpoints that were begun: one that was overtaken is not put in place.
+    drafts: u64,
     /// Acknowledged bytes whose sync failed; until they are on the disk, nothing is appended.
     failed: Option<Unsynced>,
     /// Bytes that readers see since [`Log::take_shown`] was last called.
@@ -98,9 +117,11 @@ impl Log {
             disk.create_dir(&dir).map_err(BrokerError::storage("create", &dir))?;
             disk.sync_dir("").map_err(BrokerError::storage("sync the directory of", &dir))?;
         }
-        let mut producers = Producers::default();
-        let Recovered { segments: mut closed, end } =
-            recovery::recover(disk, &dir, &mut producers)?;
+        let recovered = recovery::recover(disk, &dir)?;
+        let Recovered { segments: mut closed, synced, end, start, producers, scanned } = recovered;
+        if scanned > 0 {
+            tracing::info!(dir, bytes = scanned, "read the end of a log back");
+        }
         let active = match closed.pop_back() {
             Some(last) => last,
             None => Segment::create(disk, &dir, end)
@@ -112,7 +133,13 @@ impl Log {
             limits,
             closed_bytes: closed.iter().map(|segment| segment.len).sum(),
             closed,
-            synced: Mark::at_start(active.base),
+            deleted_below: start,
+            checkpointed: synced.map_or(-1, |mark| mark.offset),
+            drafts: 0,
+            // Whatever stands above in the file may be in the memory of the machine only.
+            synced: synced
+                .filter(|mark| mark.offset >= active.base)
+                .unwrap_or(Mark::at_start(active.base)),
             active,
             producers,
             next_offset: end,
@@ -133,7 +160,7 @@ impl Log {
 
     /// First offset that can be read.
     pub(crate) fn start(&self) -> i64 {
-        self.closed.front().unwrap_or(&self.active).base
+        self.closed.front().unwrap_or(&self.active).base.max(self.deleted_below)
     }
 
     /// The offset up to which readers see.
@@ -173,7 +200,7 @@ impl Log {
             return Err(io::Error::other("the last sync of the log failed; it is tried again"));
         }
         let size = batch.len();
-        self.make_room(size as u64)?;
+        self.make_room(header, size as u64)?;
         self.active.append(batch)?;
         self.active.note(header, size as u64);
         self.next_offset = header.last_offset() + 1;
@@ -228,10 +255,54 @@ impl Log {
             self.closed_bytes -= oldest.len;
             let start = self.start();
             self.producers.dropped_below(start);
+            oldest.remove_index(&self.disk);
             self.disk.sync_dir(&self.dir)?;
             tracing::debug!(path = oldest.path(), start, "dropped the oldest segment");
         }
         Ok(())
+    }
+
+    /// Deletes the records below `offset`, for good: segments that have no others go, and the rest is not shown any more.
+    pub(crate) fn delete_below(&mut self, offset: i64) -> io::Result<()> {
+        let before = self.deleted_below;
+        self.deleted_below = offset.min(self.end()).max(before);
+        if let Err(error) = self.sync().and_then(|()| self.checkpoint()) {
+            self.deleted_below = before;
+            return Err(error);
+        }
+        while self.closed.front().is_some_and(|oldest| self.end_of(oldest) <= self.deleted_below) {
+            self.drop_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// The offset after the last record of the oldest segments.
+    fn end_of(&self, oldest: &Segment) -> i64 {
+        let next = self.closed.iter().find(|segment| segment.base > oldest.base);
+        next.unwrap_or(&self.active).base
+    }
+
+    /// Drops segments that are too old, or that the log can do without. `now` is the time of day.
+    pub(crate) fn retain(&mut self, now: i64, retention: &Retention) -> io::Result<()> {
+        while self.oldest_may_go(now, retention) {
+            self.drop_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn oldest_may_go(&self, now: i64, retention: &Retention) -> bool {
+        let oldest = self.closed.front().unwrap_or(&self.active);
+        let expired = retention.age.is_some_and(|age| {
+            let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            // Records without a time do not age.
+            oldest.max_timestamp >= 0 && oldest.max_timestamp < now.saturating_sub(age)
+        });
+        let beyond = retention.bytes.is_some_and(|bytes| self.size() - oldest.len >= bytes);
+        match self.closed.is_empty() {
+            // Nothing follows the segment that is written to: it goes only with all of its records.
+            true => expired && oldest.len > 0,
+            false => expired || beyond,
+        }
     }
 
     /// What the syncer has to force to the disk now; `None` if everything is there.
@@ -305,14 +376,14 @@ impl Log {
         result
     }
 
-    /// Begins a new segment if `size` more bytes would make this one too long.
-    fn make_room(&mut self, size: u64) -> io::Result<()> {
-        let Segment { len, .. } = self.active;
-        if len > 0 && len.saturating_add(size) > self.limits.segment_bytes {
-            self.roll()
-        } else {
-            Ok(())
-        }
+    /// Begins a new segment if a batch of `size` bytes would make this one too long, or comes too late for it.
+    fn make_room(&mut self, header: &BatchHeader, size: u64) -> io::Result<()> {
+        let len = self.active.len;
+        let age = i64::try_from(self.limits.segment_age.as_millis()).unwrap_or(i64::MAX);
+        let first = self.active.first_timestamp();
+        let is_old = first.is_some_and(|first| header.max_timestamp.saturating_sub(first) >= age);
+        let is_full = len.saturating_add(size) > self.limits.segment_bytes;
+        if len > 0 && (is_full || is_old) { self.roll() } else { Ok(()) }
     }
 
     fn roll(&mut self) -> io::Result<()> {
@@ -320,10 +391,53 @@ impl Log {
         // Not left to the policy: by the next file recovery knows that all below its offset was on
         // the disk.
         self.sync()?;
+        if let Err(error) = self.active.store_index(&self.disk, self.next_offset) {
+            tracing::warn!(path = self.active.path(), %error, "cannot write an index; it will be made anew");
+        }
         let next = Segment::create(&self.disk, &self.dir, self.next_offset)?;
-        self.synced = Mark::at_start(next.base);
+        self.synced = Mark { max_timestamp: i64::MIN, position: 0, ..self.synced };
         self.closed_bytes += self.active.len;
         self.closed.push_back(std::mem::replace(&mut self.active, next));
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(dir = self.dir, %error, "cannot write a checkpoint; the last one stays");
+        }
         Ok(())
+    }
+
+    /// A checkpoint of all that is written; it may be put in place once that is synced.
+    pub(crate) fn draft(&mut self) -> Draft {
+        self.drafts += 1;
+        let mark = self.written();
+        let index = self.active.index_up_to(&mark);
+        let from = (self.deleted_below, self.active.base);
+        Draft::new(&self.disk, &self.dir, self.drafts, from, mark, &index, &self.producers)
+    }
+
+    /// Whether a checkpoint of what is written would be of use.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.checkpointed < self.next_offset
+    }
+
+    /// Puts a checkpoint that was written in its place, unless there is a later one.
+    pub(crate) fn place(&mut self, draft: &Draft) -> io::Result<()> {
+        if draft.number == self.drafts {
+            draft.put_in_place()?;
+            self.checkpointed = draft.mark.offset;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint now; all that is written must be synced.
+    fn checkpoint(&mut self) -> io::Result<()> {
+        let draft = self.draft();
+        draft.write()?;
+        self.place(&draft)?;
+        draft.sync_place()
+    }
+
+    /// Forces everything to the disk, so that nothing has to be read when the log is opened again.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.sync()?;
+        if self.is_behind() { self.checkpoint() } else { Ok(()) }
     }
 }

@@ -4,12 +4,13 @@
 //! first record. Per producer the last [`KEPT_BATCHES`] batches are known, as many as a producer
 //! may have in flight, so that every retry of one of them is recognised and answered with the
 //! offset that it got the first time. A batch that is neither known nor next is refused. The state
-//! is rebuilt from the log when it is opened, and is not stored elsewhere.
+//! is rebuilt from the log when it is opened, from the last checkpoint on.
 //!
 //! What batches changed that may yet be taken back is kept until they are synced.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use onrush_wire::ErrorCode;
 
 /// Batches remembered per producer: the most that a producer has in flight.
@@ -164,6 +165,57 @@ impl Producers {
         self.by_last_offset.insert(last_offset, claim.producer_id);
     }
 
+    /// Writes the state, with what may yet be taken back.
+    ///
+    /// ```text
+    /// count u32 | (id i64 | epoch i16 | last offset i64 | count u8 | (first sequence i32 | last i32 | offset i64)*)*
+    /// ```
+    pub(crate) fn put(&self, buffer: &mut BytesMut) {
+        buffer.put_u32(self.known.len() as u32);
+        for (id, producer) in &self.known {
+            buffer.put_i64(*id);
+            buffer.put_i16(producer.epoch);
+            buffer.put_i64(producer.last_offset);
+            buffer.put_u8(producer.batches.len() as u8);
+            for batch in &producer.batches {
+                buffer.put_i32(batch.first_sequence);
+                buffer.put_i32(batch.last_sequence);
+                buffer.put_i64(batch.base_offset);
+            }
+        }
+    }
+
+    /// Reads what [`Producers::put`] wrote.
+    pub(crate) fn take(bytes: &mut Bytes) -> Option<Self> {
+        let count = bytes.try_get_u32().ok()? as usize;
+        let mut producers = Self::default();
+        if count > MAX_PRODUCERS {
+            return None;
+        }
+        for _ in 0..count {
+            let id = bytes.try_get_i64().ok()?;
+            let epoch = bytes.try_get_i16().ok()?;
+            let last_offset = bytes.try_get_i64().ok()?;
+            let count = usize::from(bytes.try_get_u8().ok()?);
+            if count > KEPT_BATCHES {
+                return None;
+            }
+            let batch = |_| {
+                let first_sequence = bytes.try_get_i32().ok()?;
+                let last_sequence = bytes.try_get_i32().ok()?;
+                Some(Batch {
+                    first_sequence,
+                    last_sequence,
+                    base_offset: bytes.try_get_i64().ok()?,
+                })
+            };
+            let batches = (0..count).map(batch).collect::<Option<_>>()?;
+            producers.by_last_offset.insert(last_offset, id);
+            producers.known.insert(id, Producer { epoch, last_offset, batches });
+        }
+        Some(producers)
+    }
+
     /// Forgets producers all of whose records are below `log_start`.
     pub(crate) fn dropped_below(&mut self, log_start: i64) {
         let kept = self.by_last_offset.split_off(&log_start);
@@ -299,5 +351,19 @@ mod tests {
         producers.take_back_from(MAX_PRODUCERS as i64);
         assert!(producers.known.contains_key(&0));
         assert_eq!(producers.known.len(), MAX_PRODUCERS);
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let mut producers = written(&[(0, 0, 2), (0, 2, 2)]);
+        producers.appended(Claim { producer_id: 8, ..claim(3, 0, 3) }, 104, 106, false);
+        let mut buffer = BytesMut::new();
+        producers.put(&mut buffer);
+        let stored = buffer.freeze();
+        let read = Producers::take(&mut stored.clone()).expect("whole");
+        assert_eq!(format!("{read:?}"), format!("{producers:?}"));
+        for len in 0..stored.len() {
+            assert!(Producers::take(&mut stored.slice(..len)).is_none(), "{len} bytes");
+        }
     }
 }

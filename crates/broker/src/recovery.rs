@@ -1,12 +1,13 @@
 //! Reading a log back after the broker ended, however it ended.
 //!
-//! Every batch's checksum is verified. A segment ends before the first batch that is cut off,
+//! What stands below the last [`Checkpoint`] was on the disk and is not read; closed segments come with their index. Above,
+//! every batch's checksum is verified. A segment ends before the first batch that is cut off,
 //! malformed, fails its checksum or does not follow the one before. In the last segment that is the
 //! torn tail of a crash, and is cut: only what was not on the disk is missing.
 //!
 //! A segment file is begun only when all records below its offset were synced, under every policy.
-//! So if the segment before ends below that offset, bytes changed that were on the disk. Then the
-//! log is not opened and nothing of it is touched: the records behind the damage were acknowledged.
+//! So if the segment before ends below that offset, or the last one below the checkpoint, bytes changed that were on the
+//! disk. Then the log is not opened and nothing of it is touched: the records behind the damage were acknowledged.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -17,31 +18,40 @@ use onrush_record::{RawBatch, batches};
 use onrush_runtime::{Disk, File};
 
 use crate::BrokerError;
+use crate::checkpoint::{self, Checkpoint};
 use crate::config::MAX_BATCH;
 use crate::producers::Producers;
-use crate::segment::{SEGMENT_SUFFIX, Segment, claim};
+use crate::segment::{Mark, SEGMENT_SUFFIX, Segment, claim, index};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1024 * 1024;
 
 /// What to do about a damaged log.
-const REMEDY: &str = "restore the partition from a copy, or give up what stands behind: cut the file at this byte and remove the later segments of its directory";
+const REMEDY: &str = "restore the partition from a copy, or give up what stands behind: cut the file at this byte and remove the later segments and the checkpoint of its directory";
 
 /// What is left of a log.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     /// Oldest first; none if the log was never begun.
     pub(crate) segments: VecDeque<Segment>,
+    /// Up to where the log is known to be on the disk, in the segment with that offset.
+    pub(crate) synced: Option<Mark>,
     /// Offset of the next record.
     pub(crate) end: i64,
+    /// Records below are deleted.
+    pub(crate) start: i64,
+    pub(crate) producers: Producers,
+    /// Bytes of records that had to be read.
+    pub(crate) scanned: u64,
 }
 
-/// Reads the log in `dir` up to its end, and cuts a torn tail.
-pub(crate) fn recover(
-    disk: &Disk,
-    dir: &str,
-    producers: &mut Producers,
-) -> Result<Recovered, BrokerError> {
+/// Opens the log in `dir`: reads what stands above its last checkpoint, and cuts a torn tail.
+pub(crate) fn recover(disk: &Disk, dir: &str) -> Result<Recovered, BrokerError> {
+    let checkpoint = Checkpoint::read(disk, dir);
+    let checkpoint = checkpoint.map_err(BrokerError::storage("read the checkpoint in", dir))?;
+    let (start, mark) =
+        checkpoint.as_ref().map_or((0, None), |it| (it.start, Some((it.base, it.mark))));
+    let mut recovery = Recovery::over(disk, checkpoint);
     let mut segments: VecDeque<Segment> = VecDeque::new();
     let mut leftovers = Vec::new();
     let mut end = 0;
@@ -60,12 +70,120 @@ pub(crate) fn recover(
             }
         }
         let mut segment = Segment::over(path, base, file);
-        end = scan(&mut segment, producers)?;
+        end = recovery.open(&mut segment)?;
         segments.push_back(segment);
+    }
+    if let Some((_, mark)) = mark.filter(|(_, mark)| mark.offset > end) {
+        return Err(cut_off(dir, segments.back(), end, &mark));
     }
     segments.iter().try_for_each(cut_tail)?;
     remove(disk, dir, &leftovers)?;
-    Ok(Recovered { segments, end })
+    recovery.store_indexes(&segments);
+    let last = segments.back().map(|segment| segment.base);
+    let synced = mark.filter(|(base, _)| last == Some(*base)).map(|(_, mark)| mark);
+    let Recovery { producers, scanned, .. } = recovery;
+    Ok(Recovered { segments, synced, end, start, producers, scanned })
+}
+
+/// A recovery under way.
+struct Recovery<'a> {
+    disk: &'a Disk,
+    checkpoint: Option<Checkpoint>,
+    producers: Producers,
+    scanned: u64,
+    /// Bases of the segments whose index had to be made.
+    unindexed: Vec<i64>,
+}
+
+impl<'a> Recovery<'a> {
+    fn over(disk: &'a Disk, mut checkpoint: Option<Checkpoint>) -> Self {
+        let producers =
+            checkpoint.as_mut().map(|checkpoint| std::mem::take(&mut checkpoint.producers));
+        let producers = producers.unwrap_or_default();
+        Self { disk, checkpoint, producers, scanned: 0, unindexed: Vec::new() }
+    }
+
+    /// Takes what is known of a segment and reads the rest. Returns the offset after its last record.
+    fn open(&mut self, segment: &mut Segment) -> Result<i64, BrokerError> {
+        let from = match &mut self.checkpoint {
+            Some(checkpoint) if checkpoint.base == segment.base => {
+                let (index, mark) = (std::mem::take(&mut checkpoint.index), checkpoint.mark);
+                let length = segment.file().len();
+                if length < mark.position {
+                    return Err(shortened(segment, length, &mark));
+                }
+                segment
+                    .restore(index, &mark)
+                    .map_err(BrokerError::storage("read", segment.path()))?;
+                mark.offset
+            }
+            Some(checkpoint) if segment.base < checkpoint.mark.offset => {
+                let indexed = segment.load_index(self.disk);
+                if let Some(end) =
+                    indexed.map_err(BrokerError::storage("read the index of", segment.path()))?
+                {
+                    return Ok(end);
+                }
+                // What its producers did is in the checkpoint.
+                return self.scan(segment, segment.base, &mut Producers::default());
+            }
+            _ => segment.base,
+        };
+        let mut producers = std::mem::take(&mut self.producers);
+        let end = self.scan(segment, from, &mut producers);
+        self.producers = producers;
+        end
+    }
+
+    fn scan(
+        &mut self,
+        segment: &mut Segment,
+        from: i64,
+        producers: &mut Producers,
+    ) -> Result<i64, BrokerError> {
+        let before = segment.len;
+        let end = scan(segment, from, producers)?;
+        self.scanned += segment.len - before;
+        self.unindexed.push(segment.base);
+        Ok(end)
+    }
+
+    /// Writes the indexes that were made, of closed segments; what fails is made again at the next start.
+    fn store_indexes(&self, segments: &VecDeque<Segment>) {
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+            if self.unindexed.contains(&segment.base)
+                && let Err(error) = segment.store_index(self.disk, next.base)
+            {
+                tracing::warn!(path = segment.path(), %error, "cannot write an index");
+            }
+        }
+    }
+}
+
+/// The log ends at `end`, but was on the disk up to `mark`.
+fn cut_off(dir: &str, last: Option<&Segment>, end: i64, mark: &Mark) -> BrokerError {
+    let path = last.map_or_else(|| checkpoint::path_in(dir), |segment| segment.path().to_owned());
+    let reason = format!(
+        "no valid batch with offset {end}, although all below offset {} was on the disk",
+        mark.offset
+    );
+    BrokerError::Damaged {
+        path,
+        position: last.map_or(0, |segment| segment.len),
+        reason,
+        remedy: REMEDY,
+    }
+}
+
+fn shortened(segment: &Segment, length: u64, mark: &Mark) -> BrokerError {
+    let reason =
+        format!("the file ends here, although {} bytes of it were on the disk", mark.position);
+    BrokerError::Damaged {
+        path: segment.path().to_owned(),
+        position: length,
+        reason,
+        remedy: REMEDY,
+    }
 }
 
 /// `segment` ends at `end`, but `next` says that there was more.
@@ -100,9 +218,11 @@ fn remove(disk: &Disk, dir: &str, leftovers: &[String]) -> Result<(), BrokerErro
 fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerError> {
     let names = disk.list(dir).map_err(BrokerError::storage("list", dir))?;
     let mut files = Vec::new();
-    for name in names {
+    for name in &names {
         match name.strip_suffix(SEGMENT_SUFFIX).and_then(|base| base.parse::<i64>().ok()) {
             Some(base) if base >= 0 => files.push((base, format!("{dir}/{name}"))),
+            _ if name == checkpoint::FILE => {}
+            _ if name.ends_with(index::SUFFIX) => remove_orphan(disk, dir, name, &names),
             _ => tracing::warn!(dir, name, "ignored a file that is not a segment"),
         }
     }
@@ -110,10 +230,21 @@ fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerErr
     Ok(files)
 }
 
-/// Reads a segment to its end or first damage. Returns the offset after the last batch.
-fn scan(segment: &mut Segment, producers: &mut Producers) -> Result<i64, BrokerError> {
+/// Removes an index whose segment is gone.
+fn remove_orphan(disk: &Disk, dir: &str, name: &str, names: &[String]) {
+    let segment = name.strip_suffix(index::SUFFIX).map(|base| format!("{base}{SEGMENT_SUFFIX}"));
+    if segment.is_some_and(|segment| names.contains(&segment)) {
+        return;
+    }
+    if let Err(error) = disk.remove(&format!("{dir}/{name}")) {
+        tracing::warn!(dir, name, %error, "cannot remove the index of a segment that is gone");
+    }
+}
+
+/// Reads a segment from what is known of it, which ends at offset `from`, to its end or first damage. Returns the offset after the last batch.
+fn scan(segment: &mut Segment, from: i64, producers: &mut Producers) -> Result<i64, BrokerError> {
     let length = segment.file().len();
-    let mut end = segment.base;
+    let mut end = from;
     'chunks: while segment.len < length {
         let chunk = read_chunk(segment.file(), segment.len)
             .map_err(BrokerError::storage("read", segment.path()))?;
@@ -182,3 +313,6 @@ fn cut_tail(segment: &Segment) -> Result<(), BrokerError> {
     segment.file().truncate(at).map_err(BrokerError::storage("truncate", path))?;
     segment.file().sync().map_err(BrokerError::storage("sync", path))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
-//! One file of a log: whole batches, nothing else, and a sparse index of them in memory.
+//! One file of a log: whole batches, nothing else, and a sparse index of them.
 //!
 //! The file is named by the first offset in it. What stands behind [`Segment::visible`] is not shown to readers: it waits
 //! to be synced, and is taken back if that fails.
+
+pub(crate) mod index;
 
 use std::io;
 
@@ -9,11 +11,8 @@ use bytes::Bytes;
 use onrush_record::{BatchHeader, HEADER_LEN};
 use onrush_runtime::{Disk, File};
 
+pub(crate) use self::index::Index;
 use crate::producers::Claim;
-
-/// Bytes between two entries of a segment's index: what a read searches through at most, besides
-/// one batch.
-const INDEX_INTERVAL: u64 = 4 * 1024;
 
 /// Ends the name of every segment file.
 pub(crate) const SEGMENT_SUFFIX: &str = ".log";
@@ -29,16 +28,10 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Bytes of them that readers see.
     visible: u64,
-    index: Vec<IndexEntry>,
+    index: Index,
     pub(crate) max_timestamp: i64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct IndexEntry {
-    offset: i64,
-    position: u64,
-    /// Latest time in the segment up to the next entry.
-    max_timestamp: i64,
+    /// Latest time in the first batch.
+    first_timestamp: Option<i64>,
 }
 
 /// Whether the first batch of a read may exceed the limit, so that a batch longer than any limit
@@ -81,23 +74,51 @@ impl Segment {
 
     /// A segment over a file of which nothing is known yet.
     pub(crate) fn over(path: String, base: i64, file: File) -> Self {
-        Self { base, path, file, len: 0, visible: 0, index: Vec::new(), max_timestamp: i64::MIN }
+        Self {
+            base,
+            path,
+            file,
+            len: 0,
+            visible: 0,
+            index: Index::default(),
+            max_timestamp: i64::MIN,
+            first_timestamp: None,
+        }
     }
 
     /// Notes a batch that stands at the end of the file.
     pub(crate) fn note(&mut self, header: &BatchHeader, size: u64) {
-        if self.index.last().is_none_or(|last| self.len - last.position >= INDEX_INTERVAL) {
-            self.index.push(IndexEntry {
-                offset: header.base_offset,
-                position: self.len,
-                max_timestamp: self.max_timestamp,
-            });
+        self.index.note(header, self.len, self.max_timestamp);
+        if self.len == 0 {
+            self.first_timestamp = Some(header.max_timestamp);
         }
         self.len += size;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
-        if let Some(last) = self.index.last_mut() {
-            last.max_timestamp = self.max_timestamp;
-        }
+    }
+
+    /// Takes the bytes up to `mark` for read, with this index. Readers see them.
+    pub(crate) fn restore(&mut self, index: Index, mark: &Mark) -> io::Result<()> {
+        self.index = index;
+        self.len = mark.position;
+        self.visible = mark.position;
+        self.max_timestamp = mark.max_timestamp;
+        self.first_timestamp = match mark.position {
+            0 => None,
+            _ => self.header_at(0)?.map(|header| header.max_timestamp),
+        };
+        Ok(())
+    }
+
+    /// Latest time in the first batch, if there is one.
+    pub(crate) fn first_timestamp(&self) -> Option<i64> {
+        self.first_timestamp
+    }
+
+    /// The index up to `mark`.
+    pub(crate) fn index_up_to(&self, mark: &Mark) -> Index {
+        let mut index = self.index.clone();
+        index.cut(mark);
+        index
     }
 
     /// Shows readers everything up to `position`. Returns how many bytes are new to them.
@@ -109,16 +130,24 @@ impl Segment {
 
     /// Takes back what stands behind `mark`.
     pub(crate) fn cut(&mut self, mark: &Mark) {
-        self.index.retain(|entry| entry.position < mark.position);
+        self.index.cut(mark);
         self.len = self.len.min(mark.position);
         self.visible = self.visible.min(self.len);
         self.max_timestamp = mark.max_timestamp;
-        if let Some(last) = self.index.last_mut() {
-            last.max_timestamp = mark.max_timestamp;
-        }
+        self.first_timestamp = self.first_timestamp.filter(|_| self.len > 0);
         // If this fails, the next append tries again before it writes.
         if let Err(error) = self.take_back() {
             tracing::error!(path = self.path, %error, "cannot cut a segment");
+        }
+    }
+
+    /// Removes the file of the index of a segment that was removed.
+    pub(crate) fn remove_index(&self, disk: &Disk) {
+        let path = index::path_of(&self.path);
+        if disk.exists(&path)
+            && let Err(error) = disk.remove(&path)
+        {
+            tracing::warn!(path, %error, "cannot remove the index of a segment that is gone");
         }
     }
 
@@ -165,9 +194,7 @@ impl Segment {
         let end = if reach >= self.visible {
             self.visible
         } else {
-            let after = self.index.partition_point(|entry| entry.position <= reach);
-            let indexed = after.checked_sub(1).and_then(|last| self.index.get(last));
-            indexed.map_or(0, |entry| entry.position).max(position + size as u64)
+            self.index.before_position(reach).max(position + size as u64)
         };
         let length = usize::try_from(end - position).unwrap_or(usize::MAX);
         self.file.read_at(position, length)
@@ -175,11 +202,7 @@ impl Segment {
 
     /// Where the batch that contains `offset` stands, and its length.
     fn find(&self, offset: i64) -> io::Result<Option<(u64, usize)>> {
-        let after = self.index.partition_point(|entry| entry.offset <= offset);
-        let Some(entry) = after.checked_sub(1).and_then(|at| self.index.get(at)) else {
-            return Ok(None);
-        };
-        let mut position = entry.position;
+        let Some(mut position) = self.index.before_offset(offset) else { return Ok(None) };
         while position < self.visible {
             let Some(header) = self.header_at(position)? else { break };
             if header.last_offset() >= offset {
@@ -192,7 +215,7 @@ impl Segment {
 
     /// The first batch with a record not older than `timestamp`.
     pub(crate) fn first_since(&self, timestamp: i64) -> io::Result<Option<Bytes>> {
-        let Some(mut position) = self.indexed_since(timestamp) else { return Ok(None) };
+        let Some(mut position) = self.index.before_time(timestamp) else { return Ok(None) };
         while position < self.visible {
             let Some(header) = self.header_at(position)? else { break };
             if header.max_timestamp >= timestamp {
@@ -201,14 +224,6 @@ impl Segment {
             position += header.total_len() as u64;
         }
         Ok(None)
-    }
-
-    /// The last place known from the index before the first batch with a record not older than
-    /// `timestamp`.
-    fn indexed_since(&self, timestamp: i64) -> Option<u64> {
-        // The times in the index never fall.
-        let at = self.index.partition_point(|entry| entry.max_timestamp < timestamp);
-        self.index.get(at).map(|entry| entry.position)
     }
 
     fn header_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
@@ -276,9 +291,9 @@ mod tests {
             assert_eq!(offset, expected.map(|at| at as i64), "time {timestamp}");
             let Some(offset) = offset else { continue };
             let (position, _) = segment.find(offset).expect("read").expect("there");
-            let from = segment.indexed_since(timestamp).expect("indexed");
+            let from = segment.index.before_time(timestamp).expect("indexed");
             let searched = position.checked_sub(from).expect("not behind it");
-            assert!(searched <= INDEX_INTERVAL + 1_100, "time {timestamp}: {searched} bytes");
+            assert!(searched <= index::INTERVAL + 1_100, "time {timestamp}: {searched} bytes");
         }
     }
 

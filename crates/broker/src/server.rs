@@ -75,7 +75,7 @@ impl Broker {
         let lock = lock(runtime)?;
         let started = runtime.clock.now();
         let (listen, max_request) = (config.listen.clone(), config.max_request);
-        let fsync = config.log_fsync();
+        let (fsync, retention) = (config.log_fsync(), config.log_retention_check_interval);
         let mut core = Core::open(config, runtime)?;
         let listener = runtime
             .net
@@ -97,7 +97,7 @@ impl Broker {
         let syncer = Wake::new();
         let shared = Shared { hub, clock: runtime.clock, max_request, syncer, _lock: lock };
         let shared = Arc::new(shared);
-        let syncer = Syncer::start(runtime, shared.clone(), fsync)?;
+        let syncer = Syncer::start(runtime, shared.clone(), fsync, retention)?;
         let (stop, stopped) = watch::channel(false);
         let accepting = executor.spawn(accept(listener, shared.clone(), executor.clone(), stopped));
         Ok(Self { address, shared, stop, accepting, syncer })

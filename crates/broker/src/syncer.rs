@@ -6,7 +6,7 @@
 //!
 //! Everything that is written while it syncs is covered by its next round, together (group commit). Under
 //! [`Fsync::Always`] a round begins as soon as something is written; else one per interval. A round never begins sooner
-//! than [`RETRY`] after one that failed.
+//! than [`RETRY`] after one that failed. Between rounds it writes checkpoints and drops old segments, log by log.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,15 +14,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use onrush_runtime::{File, Instant, Runtime, Step, Wake, Work, WorkHandle};
+use onrush_runtime::{Clock, File, Instant, Runtime, Step, Wake, Work, WorkHandle};
 
 use crate::core::Core;
 use crate::server::Shared;
-use crate::topics::SyncTask;
+use crate::topics::{Place, SyncTask};
 use crate::{BrokerError, Fsync};
 
 /// Pause after a failed sync.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often checkpoints are written: so much of what was synced is read again after a crash, at most.
+const CHECKPOINTS: Duration = Duration::from_secs(60);
 
 /// A file that is to be synced.
 #[derive(Debug)]
@@ -32,10 +35,18 @@ pub(crate) enum Unsynced {
     Offsets(File),
 }
 
+/// What is done to a log now and then.
+#[derive(Debug)]
+enum Chore {
+    Checkpoint(Place),
+    /// Drop what is too old or too much.
+    Retain(Place),
+}
+
 impl Unsynced {
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         match self {
-            Self::Log(task) => task.unsynced.sync(),
+            Self::Log(task) => task.run(),
             Self::Offsets(file) => file.sync(),
         }
     }
@@ -60,6 +71,17 @@ impl Core {
             unsynced.extend(self.offsets.take_dirty().map(Unsynced::Offsets));
         }
         unsynced
+    }
+
+    fn perform(&mut self, chore: Chore, time_of_day: i64) -> Option<Unsynced> {
+        match chore {
+            Chore::Checkpoint(place) => self.topics.checkpoint(place).map(Unsynced::Log),
+            Chore::Retain(place) => {
+                self.topics.retain(&place, time_of_day);
+                self.settle(&place);
+                None
+            }
+        }
     }
 
     fn synced(&mut self, unsynced: &Unsynced, result: &io::Result<()>) {
@@ -95,6 +117,7 @@ impl Syncer {
         runtime: &Runtime,
         shared: Arc<Shared>,
         fsync: Fsync,
+        retention: Duration,
     ) -> Result<Self, BrokerError> {
         let (stop, wake) = (Arc::new(AtomicBool::new(false)), shared.syncer.clone());
         let interval = match fsync {
@@ -103,11 +126,17 @@ impl Syncer {
             // Only what a failed sync left behind is synced.
             Fsync::Never => RETRY,
         };
+        let now = runtime.clock.now();
         let rounds = Rounds {
+            clock: runtime.clock,
             shared,
             stop: stop.clone(),
             interval,
-            next: runtime.clock.now() + interval,
+            next: now + interval,
+            // Without syncs no checkpoint could reach further than the last.
+            checkpoints: (fsync != Fsync::Never).then(|| now + CHECKPOINTS),
+            retention: now + retention,
+            chores: VecDeque::new(),
             left: VecDeque::new(),
             synced: None,
             has_failed: false,
@@ -140,11 +169,17 @@ impl Drop for Syncer {
 
 /// The rounds of a syncer, in small steps: between any two of them the simulation lets others go on.
 struct Rounds {
+    clock: Clock,
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
     interval: Duration,
     /// When the next round may begin.
     next: Instant,
+    /// When checkpoints are written next.
+    checkpoints: Option<Instant>,
+    /// When segments are dropped next.
+    retention: Instant,
+    chores: VecDeque<Chore>,
     /// What is left of this round.
     left: VecDeque<Unsynced>,
     /// Of this round, with a result that the core has not been told.
@@ -159,13 +194,18 @@ impl Work for Rounds {
             self.shared.with_core(|core| core.synced(&unsynced, &result));
             return Step::Worked;
         }
-        if let Some(unsynced) = self.left.pop_front() {
+        if let Some(mut unsynced) = self.left.pop_front() {
             let result = unsynced.sync();
             self.synced = Some((unsynced, result));
             return Step::Worked;
         }
         if self.stop.load(Ordering::Acquire) {
             return Step::Done;
+        }
+        if let Some(chore) = self.chores.pop_front() {
+            let time_of_day = self.clock.wall_millis();
+            self.left.extend(self.shared.with_core(|core| core.perform(chore, time_of_day)));
+            return Step::Worked;
         }
         if std::mem::take(&mut self.has_failed) {
             self.next = now + self.interval.max(RETRY);
@@ -176,16 +216,39 @@ impl Work for Rounds {
 
 impl Rounds {
     fn begin(&mut self, now: Instant) -> Step {
+        if self.begin_chores(now) {
+            return Step::Worked;
+        }
+        let chores = self.checkpoints.map_or(self.retention, |at| at.min(self.retention));
         if now < self.next {
-            return Step::Idle { until: Some(self.next) };
+            return Step::Idle { until: Some(self.next.min(chores)) };
         }
         self.left = self.shared.with_core(Core::take_unsynced);
-        if self.interval.is_zero() {
+        if self.interval.is_zero() && self.left.is_empty() {
             // The next produce wakes it.
-            return if self.left.is_empty() { Step::Idle { until: None } } else { Step::Worked };
+            return Step::Idle { until: Some(chores) };
         }
         self.next = now + self.interval;
         Step::Worked
+    }
+
+    /// Notes what is to be done to each log, if it is time for that.
+    fn begin_chores(&mut self, now: Instant) -> bool {
+        if let Some(at) = &mut self.checkpoints
+            && *at <= now
+        {
+            *at = now + CHECKPOINTS;
+            let places = self.shared.with_core(|core| core.topics.places());
+            self.chores.extend(places.into_iter().map(Chore::Checkpoint));
+        }
+        if self.retention <= now {
+            let (places, interval) = self
+                .shared
+                .with_core(|core| (core.topics.places(), core.config.log_retention_check_interval));
+            self.retention = now + interval;
+            self.chores.extend(places.into_iter().map(Chore::Retain));
+        }
+        !self.chores.is_empty()
     }
 }
 

@@ -75,7 +75,7 @@ impl Scene {
 
     /// One round of the syncer.
     fn sync(&mut self) {
-        for unsynced in self.core.take_unsynced() {
+        for mut unsynced in self.core.take_unsynced() {
             let result = unsynced.sync();
             self.core.synced(&unsynced, &result);
         }
@@ -142,11 +142,12 @@ fn many_produces_wait_for_one_sync_and_nobody_reads_before() {
     assert!(scene.core.wants_sync());
     assert_eq!(scene.fetch(0), (0, 0));
     assert!(scene.woken().is_empty());
-    let round = scene.core.take_unsynced();
+    let mut round = scene.core.take_unsynced();
     assert_eq!(round.len(), 1);
     // Written while it syncs: that is for the next round, although the sync covers it.
     assert_eq!(scene.produce(3, plain()), None);
-    scene.core.synced(&round[0], &round[0].sync());
+    let synced = round[0].sync();
+    scene.core.synced(&round[0], &synced);
     let woken = scene.woken();
     assert_eq!(woken.iter().map(|(connection, _)| *connection).collect::<Vec<_>>(), [0, 1, 2]);
     assert!(woken.iter().zip(0..).all(|((_, told), offset)| told.base_offset == offset));

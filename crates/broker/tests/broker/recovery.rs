@@ -104,9 +104,24 @@ async fn five_segments(disk: &Disk, fsync: Fsync) -> Vec<String> {
         client.produce(batch(&[&value])).await;
     }
     broker.close().await.expect("closes");
+    let segments = segments(disk);
+    assert_eq!(segments.len(), 5);
+    segments
+}
+
+fn segments(disk: &Disk) -> Vec<String> {
     let names = disk.list("flights-0").expect("listed");
-    assert_eq!(names.len(), 5);
-    names.into_iter().map(|name| format!("flights-0/{name}")).collect()
+    let segments = names.into_iter().filter(|name| name.ends_with(".log"));
+    segments.map(|name| format!("flights-0/{name}")).collect()
+}
+
+/// Removes what spares reading the segments.
+fn remove_indexes(disk: &Disk) {
+    for name in disk.list("flights-0").expect("listed") {
+        if !name.ends_with(".log") {
+            disk.remove(&format!("flights-0/{name}")).expect("removed");
+        }
+    }
 }
 
 fn flip(disk: &Disk, path: &str, position: usize) {
@@ -126,6 +141,7 @@ async fn damage_in_a_closed_segment_is_refused_and_nothing_is_removed() {
         let size = |path: &String| disk.open(path).expect("there").len();
         let sizes: Vec<u64> = segments.iter().map(size).collect();
         flip(&disk, &segments[1], 7_000);
+        remove_indexes(&disk);
         let error = open_error(disk.clone(), config(fsync)).await;
         let BrokerError::Damaged { path, position, .. } = &error else { panic!("{error}") };
         assert_eq!((path, *position), (&segments[1], sizes[1] / 2));
@@ -158,9 +174,26 @@ async fn damage_in_the_last_segment_is_cut() {
     let disk = Disk::memory();
     let segments = five_segments(&disk, Fsync::Always).await;
     flip(&disk, &segments[4], 5_000);
+    remove_indexes(&disk);
     let (_broker, mut client) = open(&disk, Fsync::Always).await;
     assert_eq!(client.fetch(0).await.high_watermark, 8);
     assert_eq!(client.produce(batch(&["next"])).await.base_offset, 8);
+}
+
+#[tokio::test]
+async fn the_end_of_a_log_that_is_missing_although_it_was_synced_is_refused() {
+    let disk = Disk::memory();
+    let segments = five_segments(&disk, Fsync::Always).await;
+    let file = disk.open(&segments[4]).expect("opens");
+    let length = file.len();
+    file.truncate(length - 1).expect("cut");
+    let error = open_error(disk.clone(), config(Fsync::Always)).await;
+    let BrokerError::Damaged { path, position, .. } = &error else { panic!("{error}") };
+    assert_eq!((path, *position), (&segments[4], length - 1), "{error}");
+    disk.remove(&segments[4]).expect("removed");
+    let error = open_error(disk.clone(), config(Fsync::Always)).await;
+    let BrokerError::Damaged { path, .. } = &error else { panic!("{error}") };
+    assert_eq!(path, &segments[3], "{error}");
 }
 
 #[tokio::test]
@@ -173,8 +206,7 @@ async fn a_segment_file_of_a_failed_roll_is_removed() {
     }
     let (_broker, mut client) = open(&disk, Fsync::Always).await;
     assert_eq!(client.fetch(0).await.high_watermark, 9);
-    let names = disk.list("flights-0").expect("listed");
-    assert_eq!(names.len(), segments.len(), "{names:?}");
+    assert_eq!(self::segments(&disk), segments);
 }
 
 #[tokio::test]

@@ -1,0 +1,113 @@
+//! What is known of a log up to a place that is on the disk, so that opening it reads only what stands behind.
+//!
+//! The file `checkpoint` in the directory of a partition:
+//!
+//! ```text
+//! first offset that can be read i64 | base of a segment i64 | mark in it: offset i64, position u64, latest time i64
+//! | index of the segment up to the mark (segment/index.rs) | producers at the mark (producers.rs)
+//! ```
+//!
+//! It is written when a segment is closed, from time to time by the syncer, and at a clean end: then it reaches the end of
+//! the log, and nothing is read. A new one is synced before it takes the place of the old one. Below the mark nothing
+//! can be torn: what is missing there is damage. Without a checkpoint all of the log is read.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use onrush_runtime::Disk;
+
+use crate::producers::Producers;
+use crate::segment::{Index, Mark};
+use crate::snapshot;
+
+/// The name of the file.
+pub(crate) const FILE: &str = "checkpoint";
+
+/// Ends the name of a file that is not in place yet.
+const FRESH: &str = ".new";
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) start: i64,
+    /// Of the segment with the mark.
+    pub(crate) base: i64,
+    pub(crate) mark: Mark,
+    pub(crate) index: Index,
+    pub(crate) producers: Producers,
+}
+
+/// The path of the checkpoint of the log in `dir`.
+pub(crate) fn path_in(dir: &str) -> String {
+    format!("{dir}/{FILE}")
+}
+
+impl Checkpoint {
+    /// The checkpoint of the log in `dir`, if there is a whole one.
+    pub(crate) fn read(disk: &Disk, dir: &str) -> io::Result<Option<Self>> {
+        let fresh = format!("{dir}/{FILE}{FRESH}");
+        if disk.exists(&fresh) {
+            disk.remove(&fresh)?;
+        }
+        Ok(snapshot::read(disk, &path_in(dir))?.and_then(|mut payload| Self::take(&mut payload)))
+    }
+
+    fn take(bytes: &mut Bytes) -> Option<Self> {
+        Some(Self {
+            start: bytes.try_get_i64().ok()?,
+            base: bytes.try_get_i64().ok()?,
+            mark: Mark::take(bytes)?,
+            index: Index::take(bytes)?,
+            producers: Producers::take(bytes)?,
+        })
+    }
+}
+
+/// A checkpoint that is to be written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    disk: Disk,
+    dir: String,
+    pub(crate) number: u64,
+    pub(crate) mark: Mark,
+    payload: BytesMut,
+}
+
+impl Draft {
+    pub(crate) fn new(
+        disk: &Disk,
+        dir: &str,
+        number: u64,
+        (start, base): (i64, i64),
+        mark: Mark,
+        index: &Index,
+        producers: &Producers,
+    ) -> Self {
+        let mut payload = BytesMut::new();
+        payload.put_i64(start);
+        payload.put_i64(base);
+        mark.put(&mut payload);
+        index.put(&mut payload);
+        producers.put(&mut payload);
+        Self { disk: disk.clone(), dir: dir.to_owned(), number, mark, payload }
+    }
+
+    /// Puts it on the disk, not yet in its place. Takes long: not to be called under a lock.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        snapshot::write(&self.disk, &self.fresh(), &self.payload)?.sync()
+    }
+
+    /// Puts it in its place after [`Draft::write`].
+    pub(crate) fn put_in_place(&self) -> io::Result<()> {
+        self.disk.rename(&self.fresh(), &path_in(&self.dir))
+    }
+
+    /// Makes its place survive a crash.
+    pub(crate) fn sync_place(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn fresh(&self) -> String {
+        format!("{}/{FILE}{FRESH}", self.dir)
+    }
+}
