@@ -213,6 +213,19 @@ impl Core {
             ApiKey::JOIN_GROUP => self.join_group(now, caller, envelope, body),
             ApiKey::SYNC_GROUP => self.sync_group(now, connection, envelope, body),
             ApiKey::HEARTBEAT => answer(envelope, body, |request| self.heartbeat(now, request)),
+            ApiKey::DESCRIBE_GROUPS => {
+                answer(envelope, body, |request| self.describe_groups(now, version, request))
+            }
+            ApiKey::LIST_GROUPS => answer(envelope, body, |request| self.list_groups(now, request)),
+            ApiKey::DELETE_GROUPS => {
+                answer(envelope, body, |request| self.delete_groups(now, request))
+            }
+            ApiKey::OFFSET_DELETE => {
+                answer(envelope, body, |request| self.offset_delete(now, request))
+            }
+            ApiKey::CONSUMER_GROUP_DESCRIBE => {
+                answer(envelope, body, |request| self.consumer_group_describe(now, request))
+            }
             ApiKey::LEAVE_GROUP => {
                 answer(envelope, body, |request| self.leave_group(now, version, request))
             }

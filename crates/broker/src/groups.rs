@@ -76,14 +76,6 @@ impl Group {
         }
     }
 
-    /// The group, to be stored.
-    pub(crate) fn stored(&self) -> Stored {
-        match self {
-            Self::Consumer(group) => group.stored(),
-            Self::Classic(group) => group.stored(),
-        }
-    }
-
     /// A group as it was stored.
     pub(crate) fn restored(
         now: Instant,

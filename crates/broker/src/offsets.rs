@@ -7,6 +7,8 @@
 //! | 1 | commit: group, topic, partition, offset, leader epoch, end of the log at the time, metadata |
 //! | 2 | epoch of a group, and its kind (absent: consumer); always synced, because epochs fence |
 //! | 3 | a topic is gone, and with it all that was committed for it; always synced, before the topic goes |
+//! | 4 | a group is gone, and with it all that it committed; always synced |
+//! | 5 | a commit is gone: group, topic, partition; always synced |
 //!
 //! Metadata may speak of records above the committed offset. If a crash cut the log below where it
 //! ended when the commit was made, other records will stand there: such a commit loses its
@@ -29,6 +31,8 @@ const FILE: &str = "groups";
 const COMMIT: u8 = 1;
 const EPOCH: u8 = 2;
 const TOPIC_GONE: u8 = 3;
+const GROUP_GONE: u8 = 4;
+const COMMIT_GONE: u8 = 5;
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +157,11 @@ impl Offsets {
         epochs.len() + offsets.keys().filter(|group| !epochs.contains_key(*group)).count()
     }
 
+    /// The groups that have an epoch or offsets; some twice.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.current.epochs.keys().chain(self.current.offsets.keys())
+    }
+
     /// The groups whose epoch is known, with that and their kind.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, (i32, Kind))> {
         self.current.epochs.iter().map(|(group, reached)| (group, *reached))
@@ -166,6 +175,36 @@ impl Offsets {
     /// All that a group committed.
     pub(crate) fn of_group(&self, group: &str) -> impl Iterator<Item = (&Place, &Committed)> {
         self.current.offsets.get(group).into_iter().flatten()
+    }
+
+    /// Forgets a group, for good.
+    pub(crate) fn forget_group(&mut self, group: &str) -> io::Result<()> {
+        let mut entries = Entries::default();
+        entries.push(|buffer| {
+            buffer.put_u8(GROUP_GONE);
+            put_string(buffer, group);
+        });
+        self.journal.append(entries, Fsync::Always)?;
+        self.current.forget_group(group);
+        Ok(())
+    }
+
+    /// Forgets what a group committed for some partitions, for good.
+    pub(crate) fn delete(&mut self, group: &str, places: &[Place]) -> io::Result<()> {
+        let mut entries = Entries::default();
+        for place in places.iter().filter(|place| self.get(group, place).is_some()) {
+            entries.push(|buffer| {
+                buffer.put_u8(COMMIT_GONE);
+                put_string(buffer, group);
+                put_string(buffer, &place.topic);
+                buffer.put_i32(place.partition);
+            });
+        }
+        self.journal.append(entries, Fsync::Always)?;
+        if let Some(offsets) = self.current.offsets.get_mut(group) {
+            places.iter().for_each(|place| drop(offsets.remove(place)));
+        }
+        Ok(())
     }
 
     /// Forgets what was committed for a topic, for good.
@@ -231,10 +270,24 @@ impl Current {
                 };
                 self.epochs.insert(group.into(), (epoch, kind));
             }
+            GROUP_GONE => self.forget_group(&take_string(&mut entry)?),
+            COMMIT_GONE => {
+                let group = take_string(&mut entry)?;
+                let topic = take_string(&mut entry)?.into();
+                let place = Place { topic, partition: entry.try_get_i32().map_err(cut_off)? };
+                if let Some(offsets) = self.offsets.get_mut(group.as_str()) {
+                    offsets.remove(&place);
+                }
+            }
             TOPIC_GONE => self.forget_topic(&take_string(&mut entry)?),
             kind => return Err(format!("entry of the unknown kind {kind}")),
         }
         Ok(())
+    }
+
+    fn forget_group(&mut self, group: &str) {
+        self.offsets.remove(group);
+        self.epochs.remove(group);
     }
 
     fn forget_topic(&mut self, topic: &str) {
@@ -388,5 +441,25 @@ mod tests {
         offsets.commit("g", vec![(place(), committed(10, 100))]).expect("stored");
         offsets.forget_topic("t").expect("stored");
         assert_eq!(open(&disk, 100).of_group("g").count(), 0);
+    }
+
+    #[test]
+    fn a_deleted_group_and_a_deleted_commit_stay_deleted() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        let other = Place { topic: "t".into(), partition: 2 };
+        for group in ["g", "h"] {
+            let commits = vec![(place(), committed(10, 100)), (other.clone(), committed(20, 100))];
+            offsets.commit(group, commits).expect("stored");
+            offsets.reach_epoch(&group.into(), 7, Kind::Consumer).expect("stored");
+        }
+        offsets.delete("h", &[place()]).expect("stored");
+        offsets.forget_group("g").expect("stored");
+        for offsets in [offsets, open(&disk, 100)] {
+            assert!(!offsets.knows("g") && offsets.epoch("g") == 0);
+            assert_eq!(offsets.get("h", &place()), None);
+            assert_eq!(offsets.get("h", &other), Some(&committed(20, 100)));
+            assert_eq!(offsets.epoch("h"), 7);
+        }
     }
 }

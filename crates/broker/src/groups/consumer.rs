@@ -74,6 +74,42 @@ pub(crate) struct Told {
     pub(crate) assignment: Option<Partitions>,
 }
 
+/// Where a group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Empty,
+    /// Members or topics changed since the target assignment was computed.
+    Assigning,
+    /// Some member is on its way to its target.
+    Reconciling,
+    Stable,
+}
+
+impl State {
+    /// Kafka's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
+/// A member as admins see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Described<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) client: &'a Client,
+    pub(crate) epoch: i32,
+    pub(crate) topics: &'a BTreeSet<String>,
+    pub(crate) pattern: Option<&'a str>,
+    pub(crate) assigned: &'a Partitions,
+    pub(crate) target: &'a Partitions,
+}
+
 /// A refusal: the error code and a sentence for the client's log.
 pub(crate) type Refusal = (ErrorCode, String);
 
@@ -325,12 +361,42 @@ impl ConsumerGroup {
         Some(member)
     }
 
-    /// Whether every member owns its target and nothing else.
-    #[cfg(test)]
-    fn is_stable(&self) -> bool {
-        self.members.values().all(|member| {
+    /// Where the group stands.
+    pub(crate) fn state(&self) -> State {
+        let is_done = |member: &Member| {
             member.state == member::State::Stable && member.epoch == self.target_epoch
+        };
+        match () {
+            () if self.members.is_empty() => State::Empty,
+            () if self.epoch > self.target_epoch => State::Assigning,
+            () if self.members.values().all(is_done) => State::Stable,
+            () => State::Reconciling,
+        }
+    }
+
+    /// The group epoch that the target assignment is of.
+    pub(crate) fn target_epoch(&self) -> i32 {
+        self.target_epoch
+    }
+
+    /// All members.
+    pub(crate) fn described(&self) -> impl Iterator<Item = Described<'_>> {
+        const NOTHING: &Partitions = &Partitions::new();
+        self.members.iter().map(|(id, member)| Described {
+            id,
+            instance: member.instance.as_deref(),
+            client: &member.client,
+            epoch: member.epoch,
+            topics: &member.topics,
+            pattern: None,
+            assigned: &member.assigned,
+            target: self.target.get(id).unwrap_or(NOTHING),
         })
+    }
+
+    /// The topics that members want.
+    pub(crate) fn subscribed_topics(&self) -> BTreeSet<String> {
+        self.members.values().flat_map(|member| member.topics.iter().cloned()).collect()
     }
 }
 

@@ -1,8 +1,11 @@
 //! The group coordinator: FindCoordinator here; membership of the two protocols, and offsets.
 
 mod consumer_group_heartbeat;
+mod delete_groups;
+mod describe_groups;
 mod join_group;
 mod leave_group;
+mod list_groups;
 mod offset_commit;
 mod offset_fetch;
 mod sync_group;
@@ -13,9 +16,10 @@ use std::sync::Arc;
 use onrush_runtime::Instant;
 use onrush_wire::message::find_coordinator::response::Coordinator;
 use onrush_wire::message::find_coordinator::{Request, Response};
-use onrush_wire::{ErrorCode, KafkaString};
+use onrush_wire::{ErrorCode, KafkaString, Uuid};
 
 use crate::core::{Caller, Core, string};
+use crate::groups::consumer::Partitions;
 use crate::groups::{Client, Group};
 
 /// Most groups, with and without members.
@@ -132,4 +136,17 @@ impl Core {
             }
         }
     }
+}
+
+/// Partitions topic by topic.
+fn by_topic(partitions: &Partitions) -> impl Iterator<Item = (Uuid, Vec<i32>)> {
+    let mut topics: Vec<(Uuid, Vec<i32>)> = Vec::new();
+    // In order, so those of one topic are side by side.
+    for (topic, partition) in partitions {
+        match topics.last_mut() {
+            Some((last, partitions)) if last == topic => partitions.push(*partition),
+            _ => topics.push((*topic, vec![*partition])),
+        }
+    }
+    topics.into_iter()
 }

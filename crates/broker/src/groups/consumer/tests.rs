@@ -75,7 +75,7 @@ impl Scene {
                 self.beat(member);
             }
         }
-        assert!(self.group.is_stable());
+        assert_eq!(self.group.state(), State::Stable);
     }
 
     fn sizes(&self) -> Vec<usize> {

@@ -8,6 +8,7 @@ use onrush_wire::message::consumer_group_heartbeat::response::{Assignment, Topic
 use onrush_wire::message::consumer_group_heartbeat::{Request, Response, request};
 use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
 
+use super::by_topic;
 use crate::core::{Core, string};
 use crate::groups::consumer::{
     ASSIGNOR, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
@@ -43,7 +44,7 @@ impl Core {
             })
             .and_then(|()| self.report(now, client, group.as_str(), request));
         match told {
-            Ok(told) => self.told(told),
+            Ok(told) => self.told(group.as_str(), told),
             Err((error, reason)) => {
                 tracing::info!(group = group.as_str(), %error, reason, "refused a heartbeat");
                 Response {
@@ -71,7 +72,7 @@ impl Core {
             report.member_id = uuid::from_random(self.random.uuid()).to_string();
         }
         let group_id: Arc<str> = group_id.into();
-        let timeout = self.config.session_timeout;
+        let timeout = self.group_settings(&group_id).session_timeout;
         self.make_consumer_group(&group_id, &report)?;
         let Some(Group::Consumer(group)) = self.groups.get_mut(&group_id) else {
             return Err(unknown_member(&report.member_id));
@@ -108,17 +109,19 @@ impl Core {
         Ok(())
     }
 
-    fn told(&self, told: Told) -> Response {
+    fn told(&self, group: &str, told: Told) -> Response {
         let assignment = told.assignment.map(|partitions| {
-            Box::new(Assignment {
-                topic_partitions: by_topic(&partitions),
-                ..Assignment::default()
-            })
+            let topics = by_topic(&partitions).map(|(topic_id, partitions)| TopicPartitions {
+                topic_id,
+                partitions,
+                ..TopicPartitions::default()
+            });
+            Box::new(Assignment { topic_partitions: topics.collect(), ..Assignment::default() })
         });
         Response {
             member_id: Some(told.member_id.into()),
             member_epoch: told.epoch,
-            heartbeat_interval_ms: millis(self.config.heartbeat_interval),
+            heartbeat_interval_ms: millis(self.group_settings(group).heartbeat_interval),
             assignment,
             ..Response::default()
         }
@@ -184,22 +187,6 @@ fn partitions_of(topics: &[request::TopicPartitions]) -> Partitions {
         topic.partitions.clone().into_iter().map(move |partition| (id, partition))
     };
     topics.iter().flat_map(of_topic).collect()
-}
-
-fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
-    let mut topics: Vec<TopicPartitions> = Vec::new();
-    // In order, so those of one topic are side by side.
-    for (topic_id, partition) in partitions {
-        match topics.last_mut() {
-            Some(topic) if topic.topic_id == *topic_id => topic.partitions.push(*partition),
-            _ => topics.push(TopicPartitions {
-                topic_id: *topic_id,
-                partitions: vec![*partition],
-                ..TopicPartitions::default()
-            }),
-        }
-    }
-    topics
 }
 
 fn millis(duration: Duration) -> i32 {

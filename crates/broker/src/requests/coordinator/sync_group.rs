@@ -12,6 +12,9 @@ use crate::groups::Group;
 use crate::groups::classic::{Answer, ClassicGroup, Syncing};
 use crate::parked::{ConnectionId, ParkedMember};
 
+/// The first version that names the protocol of the generation.
+const PROTOCOL_NAMED: i16 = 5;
+
 impl Core {
     pub(crate) fn sync_group(
         &mut self,
@@ -23,6 +26,11 @@ impl Core {
         let Envelope { version, correlation_id, .. } = envelope;
         let request: Request = tolerant(body, |body| decode_request(version, body))?;
         let id = request.group_id.clone();
+        let is_named = request.protocol_type.is_some() && request.protocol_name.is_some();
+        if version >= PROTOCOL_NAMED && !is_named {
+            let answer = Answer::Sync(Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+            return reply(correlation_id, version, answer);
+        }
         match self.classic_group(now, id.as_str()) {
             Ok(group) => {
                 group.sync(now, syncing(connection, request));
