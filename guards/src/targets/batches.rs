@@ -55,7 +55,7 @@ fn read(raw: &RawBatch<'_>, payload: &[u8]) -> Result<(), RecordError> {
         let position = walk.position();
         let Some(record) = walk.next() else { return Ok(()) };
         let record = record?;
-        for header in record.headers.clone() {
+        for header in record.headers {
             header?;
         }
         let (again, next) = record_at(payload, position, &raw.header)?;
@@ -71,7 +71,7 @@ fn rebuild(raw: &RawBatch<'_>, payload: &[u8]) -> Result<(), RecordError> {
     }
     let mut builder = BatchBuilder::new(Compression::None);
     for record in &sound {
-        let headers: Vec<Header<'_>> = record.headers.clone().collect::<Result<_, _>>()?;
+        let headers: Vec<Header<'_>> = record.headers.collect::<Result<_, _>>()?;
         builder.append(record.timestamp, record.key, record.value, &headers)?;
     }
     let batch = builder.seal(-1, -1, -1, &mut Compressor::new())?;
@@ -82,7 +82,7 @@ fn rebuild(raw: &RawBatch<'_>, payload: &[u8]) -> Result<(), RecordError> {
     for (record, again) in sound.iter().zip(&again) {
         assert_eq!((record.timestamp, record.key), (again.timestamp, again.key));
         assert_eq!(record.value, again.value);
-        assert!(record.headers.clone().eq(again.headers.clone()), "other headers");
+        assert!(record.headers.eq(again.headers), "other headers");
     }
     Ok(())
 }

@@ -67,30 +67,40 @@ fn resealed(offset: i64, metadata: &str) -> Option<String> {
     Some(STANDARD_NO_PAD.encode(bytes))
 }
 
-pub(crate) fn entries() -> Vec<Entry> {
-    let every = |step: i64, length: i64, count: i64| {
-        move |offset: i64| {
-            let mut set = CompletedSet::empty();
-            for number in 0..count {
-                let first = offset + 1 + number * step;
-                set.push(OffsetRun::new(first, first + length - 1));
-            }
-            set
+/// `count` runs of `length` offsets, one at every `step` above a committed offset.
+struct Pattern {
+    name: &'static str,
+    step: i64,
+    length: i64,
+    count: i64,
+}
+
+const PATTERNS: [Pattern; 5] = [
+    Pattern { name: "one", step: 1, length: 1, count: 1 },
+    Pattern { name: "runs", step: 100, length: 37, count: 60 },
+    Pattern { name: "bitmap", step: 2, length: 1, count: 2_000 },
+    Pattern { name: "full chunks", step: 1, length: 5 * CHUNK_OFFSETS, count: 1 },
+    Pattern { name: "far apart", step: 40 * CHUNK_OFFSETS, length: 3, count: 12 },
+];
+
+impl Pattern {
+    fn above(&self, offset: i64) -> CompletedSet {
+        let mut set = CompletedSet::empty();
+        for number in 0..self.count {
+            let first = offset + 1 + number * self.step;
+            set.push(OffsetRun::new(first, first + self.length - 1));
         }
-    };
-    let sets: [(&str, Box<dyn Fn(i64) -> CompletedSet>); 5] = [
-        ("one", Box::new(every(1, 1, 1))),
-        ("runs", Box::new(every(100, 37, 60))),
-        ("bitmap", Box::new(every(2, 1, 2_000))),
-        ("full chunks", Box::new(every(1, 5 * CHUNK_OFFSETS, 1))),
-        ("far apart", Box::new(every(40 * CHUNK_OFFSETS, 3, 12))),
-    ];
+        set
+    }
+}
+
+pub(crate) fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for offset in [0, 4_095, 1_000_000_007] {
-        for (name, set) in &sets {
-            let metadata = set(offset).encode(offset, METADATA_LIMIT);
+        for pattern in &PATTERNS {
+            let metadata = pattern.above(offset).encode(offset, METADATA_LIMIT);
             let bytes = [&offset.to_be_bytes()[..], metadata.as_bytes()].concat();
-            entries.push(Entry::new(format!("{name} at {offset}"), bytes));
+            entries.push(Entry::new(format!("{} at {offset}", pattern.name), bytes));
         }
     }
     entries

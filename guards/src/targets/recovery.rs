@@ -107,7 +107,9 @@ pub(crate) fn entries() -> Vec<Entry> {
     for (name, frames) in histories() {
         let disk = Disk::memory();
         let mut broker = Bench::open(&disk).expect("nothing is on the disk");
-        frames.into_iter().for_each(|frame| drop(talk(&mut broker, frame.into())));
+        for frame in frames {
+            talk(&mut broker, frame.into());
+        }
         drop(broker);
         for checksums in [AS_IT_IS, PUT_RIGHT] {
             let mut parts = vec![checksums.to_vec()];

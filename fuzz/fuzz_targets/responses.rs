@@ -1,0 +1,4 @@
+//! The target `responses` of `guards`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| onrush_fuzz::parse("responses", input));
