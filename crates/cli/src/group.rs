@@ -2,6 +2,7 @@
 
 mod delete;
 mod describe;
+mod found;
 mod list;
 mod offset_file;
 mod position;

@@ -4,12 +4,14 @@ mod alter;
 mod create;
 mod delete;
 mod describe;
+mod extent;
 mod list;
+mod named;
 mod setting;
-mod sizes;
 mod trim;
 
-pub(crate) use self::sizes::{Extent, described, extents};
+pub(crate) use self::extent::{Extent, extents};
+pub(crate) use self::named::described;
 
 use clap::{Args, Subcommand};
 

@@ -6,7 +6,7 @@ use clap::Args;
 use onrush_kafka::{Client, Committed, GroupDescription};
 use serde::Serialize;
 
-use super::position::{find, in_use, joined_meanwhile, unknown};
+use super::found::{find, in_use, joined_meanwhile, unknown};
 use super::scope::Scope;
 use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};

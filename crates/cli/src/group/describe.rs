@@ -6,7 +6,8 @@ use clap::Args;
 use onrush_kafka::{Client, GroupDescription, GroupMember, TopicPartition};
 use serde::Serialize;
 
-use super::position::{Position, find, positions, unknown};
+use super::found::{find, unknown};
+use super::position::{Position, positions};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::outcome::failures;

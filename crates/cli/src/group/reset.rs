@@ -9,8 +9,9 @@ use clap::Args;
 use onrush_kafka::{Client, Commit, GroupDescription, TopicDescription, TopicPartition};
 
 use self::plan::{Goal, Move, moves};
+use super::found::{find, in_use, joined_meanwhile, unknown};
 use super::offset_file::{self, Offsets};
-use super::position::{self, Position, find, in_use, joined_meanwhile, present, unknown};
+use super::position::{self, Position, present};
 use super::scope::Scope;
 use crate::cluster::{Cluster, Session};
 use crate::confirm::{Confirmation, Decision};

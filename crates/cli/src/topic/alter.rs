@@ -7,8 +7,8 @@ use onrush_kafka::{
 };
 use serde::Serialize;
 
+use super::named::described;
 use super::setting;
-use super::sizes::described;
 use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;

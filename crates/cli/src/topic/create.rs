@@ -4,8 +4,8 @@ use clap::Args;
 use onrush_kafka::{Client, Effect, ErrorCode, NewTopic};
 use serde::Serialize;
 
+use super::named::described;
 use super::setting;
-use super::sizes::described;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::outcome::{failure, failures};

@@ -4,7 +4,8 @@ use clap::Args;
 use onrush_kafka::{Client, TopicDescription};
 use serde::Serialize;
 
-use super::sizes::{described, extents, references};
+use super::extent::extents;
+use super::named::{described, references};
 use crate::cluster::Cluster;
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;

@@ -9,8 +9,9 @@ use onrush_kafka::{
 };
 use serde::Serialize;
 
+use super::extent::{Extent, extents};
+use super::named::described;
 use super::setting;
-use super::sizes::{Extent, described, extents};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::outcome::failure;

@@ -6,7 +6,8 @@ use clap::Args;
 use onrush_kafka::{TopicDescription, TopicPartition};
 use serde::Serialize;
 
-use super::sizes::{Extent, described, extents};
+use super::extent::{Extent, extents};
+use super::named::described;
 use crate::cluster::{Cluster, Session};
 use crate::confirm::{Confirmation, Decision};
 use crate::failure::Failure;

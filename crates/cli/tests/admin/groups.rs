@@ -167,6 +167,8 @@ fn a_group_goes_where_a_file_or_another_group_is() {
         let plan = target.run(&["group", "reset", name, "--to-file", path, "--yes"]).ok();
         assert!(plan.stdout.contains("11 is after the end"), "{}", plan.stdout);
         assert_eq!(target.committed(name), [(0, 4), (1, 10)]);
+        let saved = target.run(&["group", "describe", name, "--offsets"]).ok();
+        assert_eq!(saved.stdout, format!("{name} 0 4\n{name} 1 10\n"), "what --to-file takes");
         let other = format!("{name}-other");
         target.run(&["group", "reset", &other, "--to-group", name, "--yes"]).ok();
         assert_eq!(target.committed(&other), [(0, 4), (1, 10)]);

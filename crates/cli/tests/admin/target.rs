@@ -98,7 +98,8 @@ impl Target {
             }
         }
         let mut command = self.command(&["produce", &self.name, "--json"]);
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("it runs");
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
         let mut stdin = child.stdin.take().expect("piped");
         stdin.write_all(envelopes.as_bytes()).expect("it reads");
         drop(stdin);

@@ -135,7 +135,8 @@ fn a_topic_loses_its_oldest_records() {
         let name = target.name.as_str();
         let trim =
             |more: &[&str]| target.run(&[&["topic", "trim", name, "--before"], more].concat());
-        assert_eq!(trim(&["@5000", "--dry-run"]).failed(2).lines().count(), 3, "no moment");
+        let said = trim(&["soon", "--dry-run"]).failed(2);
+        assert!(said.contains("--before") && said.contains("@TIME"), "{said}");
         let dry = trim(&["1970-01-01T00:00:04.500Z", "--dry-run"]).ok();
         assert_eq!(dry.rows()[1], [name, "0", "0", "4", "10", "4"]);
         trim(&["4"]).failed(2);
