@@ -1,9 +1,9 @@
 //! Files of the machine of which the end of the process takes what a power cut would take.
 //!
 //! The operating system keeps what a killed process wrote, synced or not. Here appended bytes stay in the process's
-//! memory until their file is synced, and names until their directory is; only then they reach the machine. Now and then
-//! a part of the unsynced bytes does so before, cut anywhere, as when the system writes on its own account: that is how
-//! torn tails come about.
+//! memory until their file is synced, and names until their directory is; only then they reach the machine. Once between
+//! two syncs a part of the unsynced bytes may do so before, cut anywhere, as when the system writes on its own account:
+//! that is how torn tails come about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use crate::Random;
 /// Ends the name of a file that is being put in place.
 const STAGED: &str = ".staged";
 
-/// One of so many appends takes a part of what is unsynced to the machine.
+/// One of so many appends, but only one between two syncs, takes a part of what is unsynced to the machine.
 const LEAK: u64 = 8;
 
 /// A directory of the machine that forgets; clones share it.
@@ -281,7 +281,9 @@ impl VolatileFile {
             content.len += bytes.len() as u64;
             content.pieces.insert(position, bytes);
         }
-        if self.random.chance(1, LEAK) {
+        // Once between two syncs: more would leave a disk that is never synced nearly whole.
+        let has_leaked = content.written > content.synced;
+        if !has_leaked && self.random.chance(1, LEAK) {
             let unwritten = content.len - content.written;
             let end = content.written + self.random.below(unwritten + 1);
             content.write(end)?;

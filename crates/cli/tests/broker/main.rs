@@ -1,0 +1,10 @@
+//! `onrush broker` as a process among others that end it, and among peers that mean it no good.
+
+mod crash;
+mod daemon;
+mod hostile;
+mod log;
+
+/// Partitions of the topic of a test.
+const PARTITIONS: i32 = 4;
+const TOPIC: &str = "events";
