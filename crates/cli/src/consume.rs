@@ -5,6 +5,7 @@
 //! budget, that buffer, and one decompressed batch.
 
 mod member;
+mod position;
 mod printer;
 mod reader;
 
@@ -22,7 +23,7 @@ use crate::records::encoder::Encoder;
 use crate::records::envelope::EnvelopeWriter;
 use crate::records::filter::{Filter, HeaderMatcher, Matcher};
 use crate::records::range::{self, Range};
-use crate::records::raw::{Delimiters, unescape};
+use crate::records::raw::{Delimiter, Delimiters};
 
 /// Print the records of topics, to stdout.
 #[derive(Debug, Args)]
@@ -78,11 +79,11 @@ pub(crate) struct Arguments {
     /// Only records with this header, NAME, NAME=VALUE or NAME=~REGEX (repeatable: all of them).
     #[arg(long = "header", short = 'H', value_name = "NAME[=VALUE|=~REGEX]")]
     headers: Vec<HeaderMatcher>,
-    /// Raw: what to write after a record (escapes: \n \r \t \0 \\ \xNN).
-    #[arg(long, short = 'D', value_name = "TEXT", default_value = "\\n", value_parser = Delimiter::parse)]
-    delimiter: Delimiter,
+    /// Raw: what to write after a record, a line end if it is left out (escapes: \n \r \t \0 \\ \xNN)
+    #[arg(long, short = 'D', value_name = "TEXT")]
+    delimiter: Option<Delimiter>,
     /// Raw: write the key and this before the value.
-    #[arg(long, short = 'K', value_name = "TEXT", value_parser = Delimiter::parse)]
+    #[arg(long, short = 'K', value_name = "TEXT")]
     key_delimiter: Option<Delimiter>,
     /// Raw: write TEXT (NULL, if it is left out) for a key or value that is null, in place of nothing.
     #[arg(long, short = 'Z', value_name = "TEXT", num_args = 0..=1, require_equals = true, default_missing_value = "NULL")]
@@ -99,22 +100,8 @@ enum Format {
     Length,
 }
 
-/// Bytes that were typed with escapes.
-#[derive(Clone, Debug)]
-struct Delimiter(Vec<u8>);
-
-impl Delimiter {
-    fn parse(text: &str) -> Result<Self, String> {
-        unescape(text).map(Self)
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.group.is_some() && arguments.offset.to.is_some() {
-        return Err(Failure::usage(
-            "--offset says where a group begins, it cannot end there: leave the end away, or the group",
-        ));
-    }
+    arguments.check()?;
     arguments.cluster.run(async |session| consume(arguments, session).await)
 }
 
@@ -216,14 +203,34 @@ async fn partitions(
 }
 
 impl Arguments {
+    /// An argument that would do nothing was meant otherwise.
+    fn check(&self) -> Result<(), Failure> {
+        if self.group.is_some() && self.offset.to.is_some() {
+            return Err(Failure::usage(
+                "--offset says where a group begins, it cannot end there: leave the end away, or the group",
+            ));
+        }
+        let raw = self.delimiter.is_some() || self.key_delimiter.is_some() || self.null.is_some();
+        if raw && self.format() != Format::Raw {
+            return Err(Failure::usage(
+                "--delimiter, --key-delimiter and --null are for --format raw",
+            ));
+        }
+        Ok(())
+    }
+
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+
     fn encoder(&self) -> Encoder {
-        match if self.json { Format::Json } else { self.format } {
+        match self.format() {
             Format::Json => Encoder::Json(EnvelopeWriter::default()),
             Format::Length => Encoder::Length,
             Format::Raw => Encoder::Raw(Delimiters {
-                record: self.delimiter.0.clone(),
-                key: self.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
-                null: self.null.as_ref().map(|text| text.clone().into_bytes()),
+                record: self.delimiter.clone().unwrap_or_else(Delimiter::line_end),
+                key: self.key_delimiter.clone(),
+                null: self.null.clone(),
             }),
         }
     }

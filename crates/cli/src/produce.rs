@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, Session};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::records::decoder::InputFormat;
-use crate::records::raw::{Delimiters, unescape};
+use crate::records::raw::{Delimiter, Delimiters};
 use crate::stderr::note;
 
 /// Send records to a topic, from stdin or files.
@@ -61,18 +61,18 @@ pub(crate) struct Arguments {
     /// Partition of every record; auto goes by the key, also where a JSON line says otherwise.
     #[arg(long, short, value_name = "N|auto", value_parser = placement)]
     partition: Option<Placement>,
-    /// Raw: what ends a record (escapes: \n \r \t \0 \\ \xNN).
-    #[arg(long, short = 'D', value_name = "TEXT", default_value = "\\n", value_parser = Delimiter::parse)]
-    delimiter: Delimiter,
+    /// Raw: what ends a record, a line end if it is left out (escapes: \n \r \t \0 \\ \xNN)
+    #[arg(long, short = 'D', value_name = "TEXT")]
+    delimiter: Option<Delimiter>,
     /// Raw: what ends the key at the start of a record; a record without it has no key.
-    #[arg(long, short = 'K', value_name = "TEXT", value_parser = Delimiter::parse, conflicts_with = "key")]
+    #[arg(long, short = 'K', value_name = "TEXT", conflicts_with = "key")]
     key_delimiter: Option<Delimiter>,
     /// Raw: a key or value that is exactly TEXT (nothing, if it is left out) is null; a null value is a tombstone.
     #[arg(long, short = 'Z', value_name = "TEXT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     null: Option<String>,
-    /// CSV: what separates fields, one byte.
-    #[arg(long, value_name = "CHAR", default_value = ",", value_parser = separator)]
-    separator: u8,
+    /// CSV: what separates fields, a comma if it is left out
+    #[arg(long, value_name = "CHAR", value_parser = separator)]
+    separator: Option<u8>,
     /// What batches are compressed with.
     #[arg(long, short = 'z', value_name = "CODEC", default_value = "none", value_parser = codecs())]
     compression: Compression,
@@ -113,16 +113,6 @@ enum Acknowledged {
     Leader,
 }
 
-/// Bytes that were typed with escapes.
-#[derive(Clone, Debug)]
-struct Delimiter(Vec<u8>);
-
-impl Delimiter {
-    fn parse(text: &str) -> Result<Self, String> {
-        unescape(text).map(Self)
-    }
-}
-
 fn codecs() -> impl TypedValueParser<Value = Compression> {
     let names = Compression::ALL.map(|compression| compression.codec().name());
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Compression>())
@@ -144,13 +134,14 @@ fn placement(text: &str) -> Result<Placement, String> {
 }
 
 fn separator(text: &str) -> Result<u8, String> {
-    match unescape(text)?[..] {
-        [byte] if !matches!(byte, b'\n' | b'\r' | b'"') => Ok(byte),
+    match text.parse::<Delimiter>()?.bytes() {
+        &[byte] if !matches!(byte, b'\n' | b'\r' | b'"') => Ok(byte),
         _ => Err("expected one byte that is no quote and no line end".to_owned()),
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.check()?;
     arguments.cluster.run(async |session| produce(arguments, session).await)
 }
 
@@ -223,6 +214,20 @@ impl Arguments {
         }
     }
 
+    /// An argument that would do nothing was meant otherwise.
+    fn check(&self) -> Result<(), Failure> {
+        let raw = self.delimiter.is_some() || self.key_delimiter.is_some() || self.null.is_some();
+        if raw && self.format() != Format::Raw {
+            return Err(Failure::usage(
+                "--delimiter, --key-delimiter and --null are for --format raw",
+            ));
+        }
+        if self.separator.is_some() && self.format() != Format::Csv {
+            return Err(Failure::usage("--separator is for --format csv"));
+        }
+        Ok(())
+    }
+
     fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
     }
@@ -230,12 +235,15 @@ impl Arguments {
     fn input_format(&self) -> InputFormat {
         match self.format() {
             Format::Raw => InputFormat::Raw(Delimiters {
-                record: self.delimiter.0.clone(),
-                key: self.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
-                null: self.null.as_ref().map(|text| text.clone().into_bytes()),
+                record: self.delimiter.clone().unwrap_or_else(Delimiter::line_end),
+                key: self.key_delimiter.clone(),
+                null: self.null.clone(),
             }),
             Format::Json => InputFormat::Json,
-            Format::Csv => InputFormat::Csv { separator: self.separator, key: self.key.clone() },
+            Format::Csv => InputFormat::Csv {
+                separator: self.separator.unwrap_or(b','),
+                key: self.key.clone(),
+            },
             Format::Length => InputFormat::Length,
         }
     }

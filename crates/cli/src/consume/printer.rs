@@ -7,37 +7,17 @@ use std::os::fd::AsFd;
 use onrush_kafka::Fetched;
 use onrush_record::{BatchHeader, Decompressor, RecordError, batches, records};
 use onrush_runtime::Fault;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::position::Position;
 use crate::failure::Failure;
 use crate::records::encoder::Encoder;
 use crate::records::filter::Filter;
-use crate::records::range::Span;
 
 /// Bytes of rows that are written at once.
 const ROWS_BYTES: usize = 64 * 1024;
 /// Most bytes of a batch after decompression.
 const MAX_DECOMPRESSED: usize = 64 << 20;
-
-/// Where reading a partition stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
-    /// The first offset that was not looked at yet.
-    pub(super) next: i64,
-    /// The first one that is not wanted any more.
-    pub(super) to: Option<i64>,
-    /// Epoch of the leader that took the last batch, or -1.
-    pub(super) leader_epoch: i32,
-}
-
-impl Position {
-    pub(super) fn new(span: Span) -> Self {
-        Self { next: span.from, to: span.to, leader_epoch: -1 }
-    }
-
-    pub(super) fn is_at_end(&self) -> bool {
-        self.to.is_some_and(|to| self.next >= to)
-    }
-}
 
 /// Writes records to stdout.
 pub(super) struct Printer {
@@ -163,6 +143,20 @@ impl Printer {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Fails if nobody reads stdout any more, which a write would only tell with the next record.
+    pub(super) fn is_read(&self) -> Result<(), Failure> {
+        let mut stdout = [PollFd::new(&self.stdout, PollFlags::empty())];
+        // Where it cannot be asked, the next write tells.
+        let asked = poll(&mut stdout, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        match asked {
+            Ok(1..) if stdout[0].revents().intersects(gone) => {
+                Err(Failure::output(&io::ErrorKind::BrokenPipe.into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes what is not written yet.

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use onrush_kafka::{Client, FetchConfig, FetchEvent, FetchSink, Fetcher, TopicPartition};
 use onrush_runtime::Fault;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use super::printer::{Position, Printer};
+use super::position::Position;
+use super::printer::Printer;
 use crate::failure::Failure;
 use crate::records::range::Span;
 
 /// Bytes of fetched batches that may wait to be printed.
 const BUDGET: usize = 32 << 20;
+/// While nothing comes, it is looked whether stdout still has a reader.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Takes what was fetched; bounded by the fetcher's budget, because each event holds its part of it.
 struct Queue(mpsc::UnboundedSender<FetchEvent>);
@@ -57,18 +62,15 @@ impl Reader {
 
     /// Reads this part of a partition from now on.
     pub(super) fn add(&mut self, partition: TopicPartition, span: Span) {
-        let position = Position::new(span);
-        if position.is_at_end() {
-            self.held.insert(partition, Held { token: 0, position });
-        } else {
-            self.assign(partition, position, span.fetch);
-        }
+        self.assign(partition, Position::new(span), span.fetch);
     }
 
     fn assign(&mut self, partition: TopicPartition, position: Position, fetch: i64) {
         self.token += 1;
         self.held.insert(partition.clone(), Held { token: self.token, position });
-        self.fetcher.assign(partition, self.token, fetch, self.sink.clone());
+        if !position.is_at_end() {
+            self.fetcher.assign(partition, self.token, fetch, self.sink.clone());
+        }
     }
 
     /// Reads a partition no more.
@@ -92,10 +94,13 @@ impl Reader {
         if self.events.is_empty() {
             self.printer.flush()?;
         }
-        // The sink keeps the channel open.
-        match self.events.recv().await {
-            Some(event) => Ok(event),
-            None => std::future::pending().await,
+        loop {
+            match timeout(READ_INTERVAL, self.events.recv()).await {
+                Ok(Some(event)) => return Ok(event),
+                // The sink keeps the channel open.
+                Ok(None) => return std::future::pending().await,
+                Err(_) => self.printer.is_read()?,
+            }
         }
     }
 
@@ -136,14 +141,8 @@ impl Reader {
         } else {
             tracing::warn!(%partition, from = end, to = next, code = %Fault::LogCut, "the log ends below what was read of it");
         }
-        let to = position.to.map(|to| to.min(end));
-        let position = Position { next: next.clamp(log_start, end.max(log_start)), to, ..position };
-        let fetch = position.next;
-        if position.is_at_end() {
-            self.held.insert(partition, Held { token: 0, position });
-        } else {
-            self.assign(partition, position, fetch);
-        }
+        let position = position.moved(log_start, end);
+        self.assign(partition, position, position.next);
     }
 
     pub(super) async fn close(self) {

@@ -95,10 +95,11 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::raw::Delimiter;
 
     #[test]
     fn a_record_without_end_is_not_kept_for_ever() {
-        let lines = Delimiters { record: b"\n".to_vec(), key: None, null: None };
+        let lines = Delimiters { record: Delimiter::line_end(), key: None, null: None };
         let endless = vec![b'x'; TEXT_PER_BYTE * 10 + TEXT_OVERHEAD + 1];
         for format in [InputFormat::Raw(lines), InputFormat::Json] {
             let mut decoder = Decoder::new(&format, 10);

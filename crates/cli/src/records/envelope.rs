@@ -180,7 +180,11 @@ impl EnvelopeDecoder {
 fn reason(error: &serde_json::Error) -> Reason {
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    Reason::Envelope { message: message.to_owned(), column: error.column() }
+    let hint = match message.starts_with("unknown field") {
+        true => "; documents that are values themselves are --format raw",
+        false => "",
+    };
+    Reason::Envelope { message: format!("{message}{hint}"), column: error.column() }
 }
 
 impl Found {

@@ -1,5 +1,7 @@
 //! Values as they are, with a delimiter after each, and maybe a key before.
 
+use std::str::FromStr;
+
 use memchr::memmem::Finder;
 use onrush_record::Record;
 
@@ -10,11 +12,59 @@ use super::{Fields, Step};
 #[derive(Clone, Debug)]
 pub(crate) struct Delimiters {
     /// Ends a record.
-    pub(crate) record: Vec<u8>,
+    pub(crate) record: Delimiter,
     /// Ends the key; without it there are values only.
-    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) key: Option<Delimiter>,
     /// Stands for no key or no value.
-    pub(crate) null: Option<Vec<u8>>,
+    pub(crate) null: Option<String>,
+}
+
+/// At least one byte. As it is typed, `\n`, `\r`, `\t`, `\0`, `\\` and `\xNN` stand for bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delimiter(Vec<u8>);
+
+impl Delimiter {
+    pub(crate) fn line_end() -> Self {
+        Self(b"\n".to_vec())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let [first, after @ ..] = rest {
+            rest = after;
+            if *first != b'\\' {
+                bytes.push(*first);
+                continue;
+            }
+            let (byte, length) = match rest {
+                [b'n', ..] => (b'\n', 1),
+                [b'r', ..] => (b'\r', 1),
+                [b't', ..] => (b'\t', 1),
+                [b'0', ..] => (0, 1),
+                [b'\\', ..] => (b'\\', 1),
+                [b'x', high, low, ..] => match (hex(*high), hex(*low)) {
+                    (Some(high), Some(low)) => (high << 4 | low, 3),
+                    _ => return Err("\\x needs two hexadecimal digits"),
+                },
+                _ => return Err("after \\ may stand n, r, t, 0, \\ or xNN"),
+            };
+            bytes.push(byte);
+            rest = &rest[length..];
+        }
+        if bytes.is_empty() {
+            return Err("a delimiter has at least one byte");
+        }
+        Ok(Self(bytes))
+    }
 }
 
 /// Reads values.
@@ -22,13 +72,13 @@ pub(crate) struct Delimiters {
 pub(crate) struct RawDecoder {
     record: Finder<'static>,
     key: Option<Finder<'static>>,
-    null: Option<Vec<u8>>,
+    null: Option<String>,
     read: u64,
 }
 
 impl RawDecoder {
     pub(crate) fn new(delimiters: &Delimiters) -> Self {
-        let finder = |bytes: &Vec<u8>| Finder::new(bytes).into_owned();
+        let finder = |delimiter: &Delimiter| Finder::new(delimiter.bytes()).into_owned();
         Self {
             record: finder(&delimiters.record),
             key: delimiters.key.as_ref().map(finder),
@@ -55,7 +105,8 @@ impl RawDecoder {
     }
 
     fn unless_null<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        (self.null.as_deref() != Some(bytes)).then_some(bytes)
+        let null = self.null.as_ref().map(String::as_bytes);
+        (null != Some(bytes)).then_some(bytes)
     }
 
     /// The record that was read last.
@@ -71,44 +122,13 @@ impl RawDecoder {
 
 /// Writes a record's key, where keys are wanted, and its value.
 pub(crate) fn write(out: &mut Vec<u8>, record: &Record<'_>, delimiters: &Delimiters) {
-    let null = delimiters.null.as_deref().unwrap_or_default();
+    let null = delimiters.null.as_deref().unwrap_or_default().as_bytes();
     if let Some(key) = &delimiters.key {
         out.extend_from_slice(record.key.unwrap_or(null));
-        out.extend_from_slice(key);
+        out.extend_from_slice(key.bytes());
     }
     out.extend_from_slice(record.value.unwrap_or(null));
-    out.extend_from_slice(&delimiters.record);
-}
-
-/// Reads a delimiter as it is typed: `\n`, `\r`, `\t`, `\0`, `\\` and `\xNN` stand for bytes.
-pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'\\' {
-            bytes.push(*first);
-            continue;
-        }
-        let (byte, length) = match rest {
-            [b'n', ..] => (b'\n', 1),
-            [b'r', ..] => (b'\r', 1),
-            [b't', ..] => (b'\t', 1),
-            [b'0', ..] => (0, 1),
-            [b'\\', ..] => (b'\\', 1),
-            [b'x', high, low, ..] => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, 3),
-                _ => return Err("\\x needs two hexadecimal digits".to_owned()),
-            },
-            _ => return Err("after \\ may stand n, r, t, 0, \\ or xNN".to_owned()),
-        };
-        bytes.push(byte);
-        rest = &rest[length..];
-    }
-    if bytes.is_empty() {
-        return Err("a delimiter has at least one byte".to_owned());
-    }
-    Ok(bytes)
+    out.extend_from_slice(delimiters.record.bytes());
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -140,12 +160,8 @@ mod tests {
     }
 
     fn delimiters(record: &str, key: Option<&str>, null: Option<&str>) -> Delimiters {
-        let bytes = |text: &str| unescape(text).expect("valid");
-        Delimiters {
-            record: bytes(record),
-            key: key.map(bytes),
-            null: null.map(|null| null.as_bytes().to_vec()),
-        }
+        let typed = |text: &str| text.parse().expect("valid");
+        Delimiters { record: typed(record), key: key.map(typed), null: null.map(str::to_owned) }
     }
 
     fn some(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -185,9 +201,10 @@ mod tests {
 
     #[test]
     fn delimiters_are_typed_with_escapes() {
-        assert_eq!(unescape("a\\t\\x00\\xfF\\\\"), Ok(b"a\t\0\xff\\".to_vec()));
+        let typed: Delimiter = "a\\t\\x00\\xfF\\\\".parse().expect("valid");
+        assert_eq!(typed.bytes(), b"a\t\0\xff\\");
         for wrong in ["", "\\", "\\q", "\\x0", "\\xzz"] {
-            assert!(unescape(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<Delimiter>().is_err(), "{wrong}");
         }
     }
 }

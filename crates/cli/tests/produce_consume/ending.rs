@@ -20,6 +20,40 @@ fn a_reader_that_has_enough_is_no_error() {
 }
 
 #[test]
+fn a_reader_that_leaves_is_noticed_although_no_record_comes() {
+    on_every_cluster(1, |target| {
+        target.produce(&["-q"], b"only\n").ok();
+        for group in [vec![], vec!["--group".to_owned(), name("group")]] {
+            let group: Vec<_> = group.iter().map(String::as_str).collect();
+            let mut child =
+                target.command("consume", &target.topic, &group).spawn().expect("it runs");
+            let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+            stdout.read_line(&mut String::new()).expect("text");
+            drop(stdout);
+            assert_eq!(ended(child).ok().stderr, "");
+        }
+    });
+}
+
+#[test]
+fn arguments_that_would_do_nothing_are_refused() {
+    let nowhere = Target { brokers: "127.0.0.1:1".to_owned(), topic: "t".to_owned() };
+    for arguments in [
+        ["--json", "-Z"],
+        ["--json", "-K:"],
+        ["--format=csv", "-D;"],
+        ["--format=raw", "--separator=;"],
+    ] {
+        nowhere.produce(&arguments, b"x").failed(2);
+    }
+    for arguments in
+        [["--json", "-Z"], ["--format=length", "-D;"], ["--json", "--format=raw"], ["-n", "0"]]
+    {
+        nowhere.consume(&arguments).failed(2);
+    }
+}
+
+#[test]
 fn consuming_goes_on_until_it_is_interrupted() {
     on_every_cluster(1, |target| {
         let mut child = target.command("consume", &target.topic, &[]).spawn().expect("it runs");
