@@ -76,8 +76,8 @@ impl Target {
         Commit { partition, offset, leader_epoch: -1, metadata: metadata.to_owned() }
     }
 
-    /// Sends records to partition 0, the first with timestamp 1,000 and each later by another 1,000.
-    async fn send(&self, count: i64) {
+    /// Sends records to a partition, the first with timestamp 1,000 and each later by another 1,000.
+    async fn send(&self, partition: i32, count: i64) {
         let (acked, mut acks) = mpsc::unbounded_channel();
         let producer = Producer::start(&self.client, ProducerConfig::default()).await;
         let producer = producer.expect("a producer id");
@@ -86,8 +86,15 @@ impl Target {
         for number in 1..=count {
             let value = number.to_be_bytes();
             let value = Some(&value[..]);
-            let appended =
-                appender.append(topic, Some(0), number * 1_000, None, value, &[], Instant::now());
+            let appended = appender.append(
+                topic,
+                Some(partition),
+                number * 1_000,
+                None,
+                value,
+                &[],
+                Instant::now(),
+            );
             appended.expect("room");
         }
         appender.flush(Instant::now());
@@ -228,7 +235,7 @@ async fn a_log_is_looked_up_by_time_and_loses_its_start() {
     let target = Target::new("logs").await;
     let client = &target.client;
     target.create(1).await;
-    target.send(10).await;
+    target.send(0, 10).await;
     let partition = target.partition(0);
     let at = async |at| {
         client.list_offsets(std::slice::from_ref(&partition), at).await.expect("found")[&partition]
@@ -253,6 +260,7 @@ async fn a_consumer_group_is_described_and_deleted() {
     let target = Target::new("consumer").await;
     let (client, group) = (&target.client, target.name.as_str());
     target.create(2).await;
+    target.send(1, 7).await;
     let config = GroupConfig::new(group, [group]);
     let (member, mut events) =
         Member::join(client, Executor::current(), config).await.expect("joined");
@@ -297,6 +305,7 @@ async fn offsets_without_members_make_a_group() {
     let target = Target::new("simple").await;
     let (client, group) = (&target.client, target.name.as_str());
     target.create(3).await;
+    target.send(2, 5).await;
     assert_eq!(
         code(&client.describe_group(group).await),
         Some(ErrorCode::GROUP_ID_NOT_FOUND),
@@ -381,7 +390,7 @@ async fn a_classic_group_tells_its_members_partitions() {
     let (client, group) = (&target.client, target.name.as_str());
     target.create(2).await;
     // Makes the broker find a place for the group, and so for the connection by hand.
-    client.commit_offsets(group, &[target.commit(0, 3, "")]).await.expect("committed");
+    client.commit_offsets(group, &[target.commit(0, 0, "")]).await.expect("committed");
     let mut classic = Classic(TcpStream::connect(&target.address).await.expect("it listens"));
     let joined = classic.join(group, group).await;
     let assigned = sync_group::request::SyncGroupRequestAssignment {
@@ -411,6 +420,6 @@ async fn a_classic_group_tells_its_members_partitions() {
     assert_eq!((member.client_id.as_str(), &*member.topics), ("by-hand", &[group.to_owned()][..]));
     assert_eq!(member.assigned, [target.partition(0), target.partition(1)]);
     assert_eq!(code(&client.delete_group(group).await), Some(ErrorCode::NON_EMPTY_GROUP));
-    let outcome = client.commit_offsets(group, &[target.commit(0, 1, "")]).await;
+    let outcome = client.commit_offsets(group, &[target.commit(0, 0, "")]).await;
     assert_eq!(code(&outcome), Some(ErrorCode::UNKNOWN_MEMBER_ID), "offsets are its members'");
 }
