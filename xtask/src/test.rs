@@ -32,7 +32,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 22] = [
+const PARTS: [Part; 25] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -93,6 +93,17 @@ const PARTS: [Part; 22] = [
         name: "demo-sabotage",
         about: "losses, repeats and swaps are counted",
         run: demo::sabotages,
+    },
+    Part {
+        name: "demo-kill",
+        about: "members are killed, nothing is lost, repeats have their bound",
+        run: demo::kill,
+    },
+    Part { name: "kill-kafka", about: "the same on Kafka", run: demo::kill_on_kafka },
+    Part {
+        name: "kill-sabotage",
+        about: "a kill excuses no loss and no repeat of what was committed",
+        run: demo::kill_sabotages,
     },
     Part {
         name: "python",

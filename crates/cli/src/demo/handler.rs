@@ -76,3 +76,27 @@ impl Handler for FlightHandler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::file::read_all;
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_cut_begins_a_journal_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journals = Arc::new(Journals::new(folder.path(), 10).expect("journals"));
+        let mut handler = FlightHandler::new(journals, Arc::new(Mutex::new(Tally::new())));
+        let held =
+            Assignment { topic: "t".into(), partition: 0, epoch: 1, start: 9, member: "m".into() };
+        handler.assigned(&held);
+        handler.assigned(&Assignment { start: 4, ..held.clone() });
+        handler.revoked(&held);
+        let starts: Vec<_> = read_all(folder.path())
+            .expect("own files")
+            .iter()
+            .map(|file| (file.header.assignment, file.header.start_offset))
+            .collect();
+        assert_eq!(starts, [(0, 9), (1, 4)]);
+    }
+}
