@@ -56,6 +56,12 @@ pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(300);
 /// Most members of one group, whatever is configured.
 pub const MAX_GROUP_SIZE: usize = 1_000;
 
+/// Bytes of requests and answers at work over all connections: beyond, long requests wait and answers are as short as a
+/// batch.
+pub const MAX_AT_WORK: usize = 128 * 1024 * 1024;
+
+const _: () = assert!(MAX_FETCH_BYTES <= MAX_AT_WORK && MAX_BATCH <= MAX_AT_WORK);
+
 /// Most connections at once.
 pub const MAX_CONNECTIONS: usize = 4_096;
 
@@ -223,26 +229,34 @@ impl BrokerConfig {
         let partitions = 1..=MAX_PARTITIONS_PER_TOPIC;
         if !partitions.contains(&self.default_partitions) {
             return Err(invalid(
-                "default_partitions",
+                "default_partitions (num.partitions)",
                 format!("must be 1 to {MAX_PARTITIONS_PER_TOPIC}"),
             ));
         }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
             return Err(invalid(
-                "heartbeat_interval",
-                "must be above zero and below session_timeout, or members expire between two reports".to_owned(),
+                "heartbeat_interval (group.consumer.heartbeat.interval.ms)",
+                "must be above zero and below session_timeout (group.consumer.session.timeout.ms), or members expire between two reports".to_owned(),
             ));
         }
         if matches!(self.fsync, Fsync::Interval(interval) if interval < MIN_FSYNC_INTERVAL) {
-            let reason = format!("the interval must be at least {} ms", MIN_FSYNC_INTERVAL.as_millis());
+            let reason =
+                format!("the interval must be at least {} ms", MIN_FSYNC_INTERVAL.as_millis());
             return Err(invalid("fsync", reason));
         }
         if let Some(advertised) = &self.advertised {
-            host_and_port(advertised)
-                .ok_or_else(|| invalid("advertised", format!("{advertised} is not host:port")))?;
+            host_and_port(advertised).ok_or_else(|| {
+                invalid(
+                    "advertised (advertised.listeners)",
+                    format!("{advertised} is not host:port"),
+                )
+            })?;
         }
         if self.message_max_bytes > MAX_BATCH {
-            return Err(invalid("message_max_bytes", format!("must be at most {MAX_BATCH}")));
+            return Err(invalid(
+                "message_max_bytes (message.max.bytes)",
+                format!("must be at most {MAX_BATCH}"),
+            ));
         }
         self.segment_bytes = self.segment_within_cap(self.segment_bytes);
         Ok(self)

@@ -61,6 +61,8 @@ pub(crate) struct Envelope {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+    /// Most bytes of records in the answer, besides a first batch.
+    pub(crate) max_answer: usize,
 }
 
 /// Who sent a request.
@@ -122,6 +124,7 @@ impl Core {
         &mut self,
         now: Instant,
         connection: ConnectionId,
+        max_answer: usize,
         frame: Bytes,
     ) -> Result<Outcome, Refused> {
         let (header, body) = RequestHeader::decode(frame)?;
@@ -131,6 +134,7 @@ impl Core {
             api: header.api_key,
             version: header.api_version,
             correlation_id: header.correlation_id,
+            max_answer,
         };
         drop(header);
         let served = api_versions::served(envelope.api);
@@ -242,11 +246,12 @@ impl Core {
         &mut self,
         now: Instant,
         connection: ConnectionId,
+        max_answer: usize,
     ) -> Option<Result<Outcome, WireError>> {
         Some(match self.parked.take(connection)? {
             Waiting::Produce(parked) => parked.answer(),
             Waiting::Fetch(parked) => {
-                let found = self.read_all(&parked.request, parked.version);
+                let found = self.read_all(&parked.request, parked.version, max_answer);
                 found.response.encode(parked.correlation_id, parked.version).map(Outcome::Reply)
             }
             Waiting::Group(parked) => self.resume_member(now, connection, parked),

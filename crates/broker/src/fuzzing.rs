@@ -4,6 +4,7 @@ use bytes::Bytes;
 use onrush_runtime::{Disk, Instant, Random, Runtime};
 use onrush_wire::{ApiKey, VersionRange};
 
+use crate::config::MAX_FETCH_BYTES;
 use crate::core::{Core, Outcome};
 use crate::parked::ConnectionId;
 use crate::requests::api_versions;
@@ -35,8 +36,7 @@ impl Bench {
     /// # Errors
     /// It cannot be recovered.
     pub fn open(disk: &Disk) -> Result<Self, BrokerError> {
-        let runtime =
-            Runtime { random: Random::seeded(1), ..Runtime::production(disk.clone()) };
+        let runtime = Runtime { random: Random::seeded(1), ..Runtime::production(disk.clone()) };
         let mut core = Core::open(BrokerConfig::default(), &runtime)?;
         core.advertise("127.0.0.1:9092");
         Ok(Self { core })
@@ -44,12 +44,14 @@ impl Bench {
 
     /// Handles a frame without its length prefix. A request that waits waits no longer.
     pub fn request(&mut self, frame: Bytes) -> Answer {
-        match self.core.handle(Instant::now(), CONNECTION, frame) {
-            Ok(Outcome::Parked(_)) => match self.core.resume(Instant::now(), CONNECTION) {
-                Some(Ok(outcome)) => answer(outcome),
-                Some(Err(_)) => Answer::Closed,
-                None => Answer::None,
-            },
+        match self.core.handle(Instant::now(), CONNECTION, MAX_FETCH_BYTES, frame) {
+            Ok(Outcome::Parked(_)) => {
+                match self.core.resume(Instant::now(), CONNECTION, MAX_FETCH_BYTES) {
+                    Some(Ok(outcome)) => answer(outcome),
+                    Some(Err(_)) => Answer::Closed,
+                    None => Answer::None,
+                }
+            }
             Ok(outcome) => answer(outcome),
             Err(_) => Answer::Closed,
         }

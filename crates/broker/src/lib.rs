@@ -10,7 +10,7 @@
 //!        -> coordinator: groups (KIP-848) and offsets, both in journals
 //! ```
 //!
-//! In the data directory: `lock`, the journals `catalogue` (`topics.rs`), `groups` (`offsets.rs`)
+//! In the data directory: `lock`, the journals `catalogue` (`topics/catalogue.rs`), `groups` (`offsets.rs`)
 //! and `members` (`members.rs`), and per partition a directory `topic-N` of segment files
 //! (`log.rs`). After a crash `recovery.rs` cuts what was half written.
 //!
@@ -42,7 +42,8 @@ mod topics;
 
 pub use config::{
     BrokerConfig, Fsync, MAX_BATCH, MAX_CONNECTIONS, MAX_FETCH_BYTES, MAX_FETCH_WAIT,
-    MAX_GROUP_SIZE, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_FSYNC_INTERVAL, MIN_SEGMENT_BYTES, Sabotage,
+    MAX_GROUP_SIZE, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MIN_FSYNC_INTERVAL,
+    MIN_SEGMENT_BYTES, Sabotage,
 };
 pub use error::BrokerError;
 pub use server::Broker;

@@ -226,6 +226,22 @@ impl Segment {
         Ok(None)
     }
 
+    /// The latest time of what readers see from offset `from` on; `i64::MIN` for none.
+    pub(crate) fn latest_since(&self, from: i64) -> io::Result<i64> {
+        if from <= self.base && self.visible == self.len {
+            return Ok(self.max_timestamp);
+        }
+        let mut latest = i64::MIN;
+        let found = self.find(from.max(self.base))?;
+        let mut position = found.map_or(self.visible, |(position, _)| position);
+        while position < self.visible {
+            let Some(header) = self.header_at(position)? else { break };
+            latest = latest.max(header.max_timestamp);
+            position += header.total_len() as u64;
+        }
+        Ok(latest)
+    }
+
     fn header_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
         let bytes = self.file.read_at(position, HEADER_LEN)?;
         BatchHeader::parse(&bytes).map(Some).map_err(|error| {

@@ -9,6 +9,7 @@
 //! round. 4. Everything is synced and the directory unlocked.
 
 mod connection;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,6 +25,7 @@ use crate::core::Core;
 use crate::parked::ConnectionId;
 use crate::syncer::Syncer;
 use crate::{BrokerConfig, BrokerError};
+use memory::Memory;
 
 /// How long connections may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     hub: Mutex<Hub>,
     clock: Clock,
     max_request: usize,
+    memory: Arc<Memory>,
     /// Wakes the syncer.
     pub(crate) syncer: Wake,
     /// Here, because a connection that still runs may still write.
@@ -95,7 +98,14 @@ impl Broker {
         );
         let hub = Mutex::new(Hub { core, wakes: BTreeMap::new() });
         let syncer = Wake::new();
-        let shared = Shared { hub, clock: runtime.clock, max_request, syncer, _lock: lock };
+        let shared = Shared {
+            hub,
+            clock: runtime.clock,
+            max_request,
+            memory: Arc::default(),
+            syncer,
+            _lock: lock,
+        };
         let shared = Arc::new(shared);
         let syncer = Syncer::start(runtime, shared.clone(), fsync, retention)?;
         let (stop, stopped) = watch::channel(false);

@@ -8,7 +8,7 @@
 //! broker:        altered for this broker -> altered for the cluster -> started with -> default
 //! ```
 //!
-//! What was altered while running stands in the catalogue (`topics.rs`) as names and values; the
+//! What was altered while running stands in the catalogue (`topics/catalogue.rs`) as names and values; the
 //! structs with typed fields ([`BrokerConfig`](crate::BrokerConfig), [`TopicSettings`],
 //! [`GroupSettings`]) are made of it and are all that the rest of the broker sees.
 //!
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_gets_the_closest_first_and_all() {
-        let error = set(BROKER, &mut BrokerConfig::default(), "log.retention.m", "1")
-            .expect_err("unknown");
+        let error =
+            set(BROKER, &mut BrokerConfig::default(), "log.retention.m", "1").expect_err("unknown");
         let SettingError::Unknown { closest, all, .. } = &error else { panic!("{error}") };
         assert_eq!(closest[0], "log.retention.ms");
         assert_eq!(all.len(), BROKER.len());

@@ -21,8 +21,8 @@ use crate::settings::{Overrides, TopicSettings};
 use crate::{BrokerConfig, BrokerError, Fsync};
 
 pub(crate) use catalogue::Resource;
-pub(crate) use upkeep::SyncTask;
 use catalogue::{Entry, FILE, Record};
+pub(crate) use upkeep::SyncTask;
 
 /// Producer ids reserved at a time.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -554,8 +554,10 @@ mod tests {
         drop(topics);
 
         let mut topics = open(&disk);
-        let settings = |topics: &Topics, name| topics.find(TopicRef::Name(name)).map(|topic| topic.settings);
-        let (t, u) = (settings(&topics, "t").expect("there"), settings(&topics, "u").expect("there"));
+        let settings =
+            |topics: &Topics, name| topics.find(TopicRef::Name(name)).map(|topic| topic.settings);
+        let (t, u) =
+            (settings(&topics, "t").expect("there"), settings(&topics, "u").expect("there"));
         assert_eq!((t.retention, t.segment_bytes), (Some(Duration::from_millis(5)), 9_999));
         assert_eq!((u.retention, u.segment_bytes), (started.log_retention, 9_999));
         topics.delete("t").expect("deleted");

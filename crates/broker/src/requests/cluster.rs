@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use onrush_wire::message::metadata::request::MetadataRequestTopic;
-use onrush_wire::message::metadata::response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
 use onrush_wire::message::describe_log_dirs::response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use onrush_wire::message::describe_topic_partitions::response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use onrush_wire::message::metadata::request::MetadataRequestTopic;
+use onrush_wire::message::metadata::response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use onrush_wire::message::{
     describe_cluster, describe_log_dirs, describe_topic_partitions, metadata,

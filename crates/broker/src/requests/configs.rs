@@ -4,8 +4,8 @@
 mod alter;
 mod describe;
 
-use onrush_wire::message::list_config_resources;
 use onrush_wire::ErrorCode;
+use onrush_wire::message::list_config_resources;
 
 use crate::core::{Core, string};
 use crate::settings::{self, GroupSettings, Overrides, SettingError, TOPIC, TopicSettings};
@@ -58,8 +58,7 @@ impl Core {
         version: i16,
         request: list_config_resources::Request,
     ) -> list_config_resources::Response {
-        let known =
-            [TOPIC_KIND, BROKER_KIND, BROKER_LOGGER_KIND, CLIENT_METRICS_KIND, GROUP_KIND];
+        let known = [TOPIC_KIND, BROKER_KIND, BROKER_LOGGER_KIND, CLIENT_METRICS_KIND, GROUP_KIND];
         let asked = match version {
             // The first version was for the metrics of clients, of which there are none here.
             0 => &[CLIENT_METRICS_KIND][..],
@@ -143,4 +142,3 @@ impl Core {
 fn refusal(error: SettingError) -> Refusal {
     (ErrorCode::INVALID_CONFIG, error.to_string())
 }
-

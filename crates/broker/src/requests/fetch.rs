@@ -37,15 +37,18 @@ impl Core {
         envelope: Envelope,
         body: Bytes,
     ) -> Result<Outcome, WireError> {
-        let Envelope { version, correlation_id, .. } = envelope;
+        let Envelope { version, correlation_id, max_answer, .. } = envelope;
         let request = tolerant(body, |body| FetchRequest::decode(version, body))?;
         if request.session_epoch > 0 {
             let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
             let response = FetchResponse { error_code, ..FetchResponse::default() };
             return Ok(Outcome::Reply(response.encode(correlation_id, version)?));
         }
-        let found = self.read_all(&request, version);
-        let wanted = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes(&request));
+        let found = self.read_all(&request, version, max_answer);
+        let wanted = usize::try_from(request.min_bytes)
+            .unwrap_or(0)
+            .min(max_bytes(&request))
+            .min(max_answer);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         if found.failed || found.bytes >= wanted || wait.is_zero() {
             return Ok(Outcome::Reply(found.response.encode(correlation_id, version)?));
@@ -58,15 +61,20 @@ impl Core {
         Ok(Outcome::Parked(deadline))
     }
 
-    /// Reads what there is now.
-    pub(crate) fn read_all(&self, request: &FetchRequest, version: i16) -> Found {
+    /// Reads what there is now, up to `max_answer` bytes besides a first batch.
+    pub(crate) fn read_all(
+        &self,
+        request: &FetchRequest,
+        version: i16,
+        max_answer: usize,
+    ) -> Found {
         let mut found = Found {
             response: FetchResponse::default(),
             bytes: 0,
             failed: false,
             places: Vec::new(),
         };
-        let limit = max_bytes(request);
+        let limit = max_bytes(request).min(max_answer);
         for topic in &request.topics {
             let fetched = self.read_topic(topic, version, limit, &mut found);
             found.response.topics.push(fetched);

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use onrush_record::{Decompressor, RawBatch, records};
+use bytes::Bytes;
+use onrush_record::{BatchHeader, Decompressor, RawBatch, records};
 use onrush_wire::message::list_offsets::request::ListOffsetsPartition;
 use onrush_wire::message::list_offsets::response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -32,10 +33,15 @@ const LEADER_EPOCH: i16 = 4;
 /// answer is the start of the batch, which is not later than what was asked for.
 const MAX_DECOMPRESSED: usize = 64 * 1024 * 1024;
 
-/// An offset and the timestamp of the record there; -1 for none.
-type Found = (i64, i64);
+/// A record, or the end of the log; -1 for what is not known.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    offset: i64,
+    timestamp: i64,
+    leader_epoch: i32,
+}
 
-const NOTHING: Found = (-1, -1);
+const NOTHING: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 impl Core {
     pub(crate) fn list_offsets(&self, version: i16, request: Request) -> Response {
@@ -64,38 +70,48 @@ impl Core {
         let found = self
             .check_leader_epoch(asked.current_leader_epoch)
             .and_then(|()| self.topics.log(topic.as_str(), asked.partition_index))
-            .and_then(|log| offset_at(log, version, asked.timestamp));
-        let (error, (offset, timestamp)) = match found {
+            .and_then(|log| self.offset_at(log, version, asked.timestamp));
+        let (error, found) = match found {
             Ok(found) => (ErrorCode::NONE, found),
             Err(error) => (error, NOTHING),
         };
-        let has_epoch = version >= LEADER_EPOCH && error.is_ok() && offset >= 0;
         ListOffsetsPartitionResponse {
             partition_index: asked.partition_index,
             error_code: error.0,
-            timestamp,
-            offset,
-            leader_epoch: if has_epoch { self.topics.leader_epoch() } else { -1 },
+            timestamp: found.timestamp,
+            offset: found.offset,
+            leader_epoch: if version >= LEADER_EPOCH { found.leader_epoch } else { -1 },
             ..ListOffsetsPartitionResponse::default()
         }
     }
-}
 
-fn offset_at(log: &Log, version: i16, timestamp: i64) -> Result<Found, ErrorCode> {
-    if FIRST_VERSIONS.iter().any(|(special, first)| *special == timestamp && version < *first) {
-        return Err(ErrorCode::UNSUPPORTED_VERSION);
-    }
-    match timestamp {
-        LATEST => Ok((log.end(), -1)),
-        EARLIEST | EARLIEST_LOCAL => Ok((log.start(), -1)),
-        // All of the log is here, nothing is uploaded to another store.
-        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOTHING),
-        MAX_TIMESTAMP => match log.segments().map(|segment| segment.max_timestamp).max() {
-            Some(latest) if log.end() > log.start() => first_since(log, latest),
-            _ => Ok(NOTHING),
-        },
-        0.. => first_since(log, timestamp),
-        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+    fn offset_at(&self, log: &Log, version: i16, timestamp: i64) -> Result<Found, ErrorCode> {
+        if FIRST_VERSIONS.iter().any(|(special, first)| *special == timestamp && version < *first) {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
+        }
+        let end =
+            Found { offset: log.end(), timestamp: -1, leader_epoch: self.topics.leader_epoch() };
+        match timestamp {
+            LATEST => Ok(end),
+            EARLIEST | EARLIEST_LOCAL if log.start() == log.end() => Ok(end),
+            EARLIEST | EARLIEST_LOCAL => {
+                let leader_epoch = batch_at(log, log.start())?.1.partition_leader_epoch;
+                Ok(Found { offset: log.start(), timestamp: -1, leader_epoch })
+            }
+            // All of the log is here, nothing is uploaded to another store.
+            LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOTHING),
+            MAX_TIMESTAMP => {
+                let mut latest = i64::MIN;
+                for segment in log.segments() {
+                    let since =
+                        segment.latest_since(log.start()).map_err(|error| unread(&error))?;
+                    latest = latest.max(since);
+                }
+                if latest == i64::MIN { Ok(NOTHING) } else { first_since(log, latest) }
+            }
+            0.. => first_since(log, timestamp),
+            _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+        }
     }
 }
 
@@ -117,17 +133,26 @@ fn first_since(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
 fn first_left_since(log: &Log, timestamp: i64) -> Result<Found, ErrorCode> {
     let mut offset = log.start();
     while offset < log.end() {
-        let read = log.read(offset, 1, Oversized::Allowed).map_err(|error| unread(&error))?;
-        let Slice::Records(batch) = read else { break };
-        let Ok(raw) = RawBatch::parse(&batch) else { break };
-        if raw.header.max_timestamp >= timestamp
+        let (batch, header) = batch_at(log, offset)?;
+        if header.max_timestamp >= timestamp
             && let Some(found) = record_since(&batch, log.start(), timestamp)
         {
             return Ok(found);
         }
-        offset = raw.header.last_offset() + 1;
+        offset = header.last_offset() + 1;
     }
     Ok(NOTHING)
+}
+
+/// The batch that has the record at `offset`, and perhaps some behind it.
+pub(super) fn batch_at(log: &Log, offset: i64) -> Result<(Bytes, BatchHeader), ErrorCode> {
+    let read = log.read(offset, 1, Oversized::Allowed).map_err(|error| unread(&error))?;
+    let Slice::Records(batch) = read else {
+        return Err(unread(&io::Error::other(format!("offset {offset} is not in it"))));
+    };
+    let header = BatchHeader::parse(&batch);
+    let header = header.map_err(|error| unread(&io::Error::other(error.to_string())))?;
+    Ok((batch, header))
 }
 
 fn unread(error: &io::Error) -> ErrorCode {
@@ -139,14 +164,19 @@ fn unread(error: &io::Error) -> ErrorCode {
 /// batch if its records cannot be read, or are not what its header says.
 fn record_since(batch: &[u8], start: i64, timestamp: i64) -> Option<Found> {
     let batch = RawBatch::parse(batch).ok()?;
-    let whole = (batch.header.base_offset.max(start), batch.header.base_timestamp);
+    let header = &batch.header;
+    let found = |offset, timestamp| {
+        let leader_epoch = header.partition_leader_epoch;
+        Found { offset, timestamp, leader_epoch }
+    };
+    let whole = found(header.base_offset.max(start), header.base_timestamp);
     let mut buffer = Vec::new();
     let Ok(payload) = Decompressor::new(MAX_DECOMPRESSED).payload(&batch, &mut buffer) else {
-        return (batch.header.last_offset() >= start).then_some(whole);
+        return (header.last_offset() >= start).then_some(whole);
     };
-    records(payload.bytes(&batch, &buffer), &batch.header)
+    records(payload.bytes(&batch, &buffer), header)
         .filter_map(Result::ok)
         .find(|record| record.offset >= start && record.timestamp >= timestamp)
-        .map(|record| (record.offset, record.timestamp))
-        .or((batch.header.base_offset >= start).then_some(whole))
+        .map(|record| found(record.offset, record.timestamp))
+        .or((header.base_offset >= start).then_some(whole))
 }

@@ -301,6 +301,7 @@ mod tests {
 
     use super::*;
     use crate::BrokerConfig;
+    use crate::config::MAX_FETCH_BYTES;
     use crate::log::{Oversized, Slice};
 
     fn batch(length: usize) -> Bytes {
@@ -339,7 +340,7 @@ mod tests {
         let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
         core.topics.create(&runtime.random, "t", 2).expect("created");
         let of_frame = frame.as_ptr_range();
-        core.handle(runtime.clock.now(), 1, frame).expect("answered");
+        core.handle(runtime.clock.now(), 1, MAX_FETCH_BYTES, frame).expect("answered");
         let kept = |(partition, offset): &(i32, i64)| {
             let log = core.topics.log("t", *partition).expect("there");
             let slice = log.read(*offset, 1, Oversized::Allowed).expect("reads");

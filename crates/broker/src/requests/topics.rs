@@ -68,7 +68,10 @@ impl Core {
             } else {
                 ErrorCode::INVALID_REQUEST
             };
-            return Err((error, "the broker keeps topics: delete.topic.enable is false".to_owned()));
+            return Err((
+                error,
+                "the broker keeps topics: delete.topic.enable is false".to_owned(),
+            ));
         }
         let asked = match name {
             Some(name) if id == Uuid::ZERO => TopicRef::Name(name.as_str()),

@@ -1,6 +1,11 @@
 //! One connection: frames in, answers out, in order.
+//!
+//! A peer that stops in the middle of a frame, or does not take its answer, is thrown out after [`PATIENCE`]; one that says
+//! nothing between two requests, after [`MAX_IDLE`].
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use onrush_runtime::{Instant, Stream, Wake};
@@ -8,8 +13,11 @@ use onrush_wire::WireError;
 use onrush_wire::frame::{PREFIX, frame_len};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Shared;
+use super::memory::{Held, Memory};
+use crate::config::MAX_AT_WORK;
 use crate::core::{Outcome, Refused};
 use crate::parked::ConnectionId;
 
@@ -23,6 +31,12 @@ const RESERVED: usize = 1024 * 1024;
 /// Most segments handed to the system in one write.
 const MAX_SLICES: usize = 64;
 
+/// How long a peer may make no progress with what it sends or takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a connection may be idle: Kafka's `connections.max.idle.ms` by default. Clients connect again.
+const MAX_IDLE: Duration = Duration::from_secs(600);
+
 type Reader = BufReader<tokio::io::ReadHalf<Stream>>;
 type Writer = tokio::io::WriteHalf<Stream>;
 
@@ -35,6 +49,10 @@ pub(super) enum Closed {
     Frame(#[from] WireError),
     #[error("the peer went away in the middle of a request, {got} bytes into its {announced}")]
     HalfFrame { got: usize, announced: usize },
+    #[error("no room for a request of {announced} bytes: others hold {MAX_AT_WORK}")]
+    NoRoom { announced: usize },
+    #[error("the peer made no progress for {} s while it {doing}", PATIENCE.as_secs())]
+    Stalled { doing: &'static str },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -62,11 +80,12 @@ pub(super) async fn serve(
         let frame = tokio::select! {
             biased;
             _ = stopped.changed() => return Ok(()),
-            frame = read_frame(&mut reader, shared.max_request) => frame?,
+            frame = read_frame(&mut reader, shared.max_request, &shared.memory) => frame?,
         };
-        let Some(frame) = frame else { return Ok(()) };
-        let now = shared.now();
-        let mut outcome = shared.with_core(|core| core.handle(now, id, frame))?;
+        let Some((frame, held)) = frame else { return Ok(()) };
+        let (now, share) = (shared.now(), shared.memory.share());
+        let mut outcome = shared.with_core(|core| core.handle(now, id, share, frame))?;
+        drop(held);
         while let Outcome::Parked(deadline) = outcome {
             let ready = async {
                 while !shared.with_core(|core| core.parked.is_ready(id)) {
@@ -76,12 +95,12 @@ pub(super) async fn serve(
             if !wait(&mut reader, ready, deadline, &mut stopped).await {
                 return Ok(());
             }
-            let Some(resumed) = shared.with_core(|core| core.resume(shared.now(), id)) else {
-                break;
-            };
+            let (now, share) = (shared.now(), shared.memory.share());
+            let Some(resumed) = shared.with_core(|core| core.resume(now, id, share)) else { break };
             outcome = resumed?;
         }
         if let Outcome::Reply(segments) = outcome {
+            let _held = shared.memory.hold(segments.iter().map(Bytes::len).sum());
             write_all(&mut writer, segments).await?;
         }
     }
@@ -110,30 +129,58 @@ async fn wait(
     }
 }
 
-/// The next frame, or `None` when the peer closed the connection between two.
-async fn read_frame(reader: &mut Reader, max: usize) -> Result<Option<Bytes>, Closed> {
+/// The next frame and its memory, or `None` when the peer closed the connection between two or was idle for too long.
+async fn read_frame(
+    reader: &mut Reader,
+    max: usize,
+    memory: &Arc<Memory>,
+) -> Result<Option<(Bytes, Held)>, Closed> {
+    match timeout(MAX_IDLE, reader.fill_buf()).await {
+        Ok(ahead) => {
+            if ahead?.is_empty() {
+                return Ok(None);
+            }
+        }
+        Err(_) => return Ok(None),
+    }
     let mut prefix = [0; PREFIX];
     let mut got = 0;
     while got < PREFIX {
-        match reader.read(&mut prefix[got..]).await? {
-            0 if got == 0 => return Ok(None),
+        match progress("sent a request", reader.read(&mut prefix[got..])).await? {
             0 => return Err(Closed::HalfFrame { got, announced: PREFIX }),
             more => got += more,
         }
     }
     let announced = frame_len(prefix, max)?;
+    let mut held = memory.hold(0);
     let mut frame = BytesMut::with_capacity(announced.min(RESERVED));
     let mut body = reader.take(announced as u64);
     while frame.len() < announced {
-        if body.read_buf(&mut frame).await? == 0 {
-            return Err(Closed::HalfFrame { got: frame.len(), announced });
+        // With a limit: half frames may hold all of the room and wait for each other.
+        if frame.len() >= RESERVED && timeout(PATIENCE, memory.room()).await.is_err() {
+            return Err(Closed::NoRoom { announced });
+        }
+        match progress("sent a request", body.read_buf(&mut frame)).await? {
+            0 => return Err(Closed::HalfFrame { got: frame.len(), announced }),
+            more => held.grow(more),
         }
     }
-    Ok(Some(frame.freeze()))
+    Ok(Some((frame.freeze(), held)))
+}
+
+/// What the peer does next, if that is within [`PATIENCE`].
+async fn progress<T>(
+    doing: &'static str,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, Closed> {
+    match timeout(PATIENCE, step).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Closed::Stalled { doing }),
+    }
 }
 
 /// Writes segments in order, several per system call.
-async fn write_all(writer: &mut Writer, segments: Vec<Bytes>) -> io::Result<()> {
+async fn write_all(writer: &mut Writer, segments: Vec<Bytes>) -> Result<(), Closed> {
     let mut first = 0;
     let mut written = 0;
     while first < segments.len() {
@@ -144,14 +191,15 @@ async fn write_all(writer: &mut Writer, segments: Vec<Bytes>) -> io::Result<()> 
             *slice = IoSlice::new(&segment[skip..]);
             count += 1;
         }
-        let mut sent = write_some(writer, &slices[..count]).await? + written;
+        let write = write_some(writer, &slices[..count]);
+        let mut sent = progress("was sent an answer", write).await? + written;
         while first < segments.len() && sent >= segments[first].len() {
             sent -= segments[first].len();
             first += 1;
         }
         written = sent;
     }
-    writer.flush().await
+    progress("was sent an answer", writer.flush()).await
 }
 
 async fn write_some(

@@ -51,10 +51,20 @@ pub(crate) const BROKER: &[Setting<BrokerConfig>] = &[
     },
     setting!(fixed "auto.create.topics.enable", FLAG, auto_create, [],
         "Whether a topic that is asked for and unknown is created."),
-    inert!("compression.type", only(Kind::String, "producer", "batches are stored as they come"), "producer", [],
-        "How batches are compressed: as the producer sent them."),
-    inert!("default.replication.factor", only(Kind::Int, "1", "there is one broker"), "1", [],
-        "How many replicas a topic has whose creator does not say: there is one broker."),
+    inert!(
+        "compression.type",
+        only(Kind::String, "producer", "batches are stored as they come"),
+        "producer",
+        [],
+        "How batches are compressed: as the producer sent them."
+    ),
+    inert!(
+        "default.replication.factor",
+        only(Kind::Int, "1", "there is one broker"),
+        "1",
+        [],
+        "How many replicas a topic has whose creator does not say: there is one broker."
+    ),
     setting!(fixed "delete.topic.enable", FLAG, delete_topics, [], "Whether topics can be deleted."),
     setting!(fixed "group.consumer.heartbeat.interval.ms", short_millis(1), heartbeat_interval, [],
         "How often members of consumer groups are told to report."),
@@ -88,8 +98,13 @@ pub(crate) const BROKER: &[Setting<BrokerConfig>] = &[
             Ok(())
         },
     },
-    inert!("log.cleanup.policy", only(Kind::List, "delete", "compaction is not served"), "delete", [],
-        "What becomes of old segments: they are deleted."),
+    inert!(
+        "log.cleanup.policy",
+        only(Kind::List, "delete", "compaction is not served"),
+        "delete",
+        [],
+        "What becomes of old segments: they are deleted."
+    ),
     setting!(alterable "log.message.timestamp.after.max.ms", millis(0), log_timestamp_after_max, [],
         "How far the time of a record may lie ahead of the broker's clock."),
     setting!(alterable "log.message.timestamp.before.max.ms", millis(0), log_timestamp_before_max, [],
@@ -126,8 +141,13 @@ pub(crate) const BROKER: &[Setting<BrokerConfig>] = &[
         "At which size a segment file is closed and a new one begun."),
     setting!(alterable "message.max.bytes", int(0, MAX_BATCH as i64), message_max_bytes, [],
         "The longest record batch that is taken, with its header and after compression."),
-    inert!("min.insync.replicas", only(Kind::Int, "1", "there is one broker"), "1", [],
-        "How many replicas must have a batch before it is acknowledged: there is one."),
+    inert!(
+        "min.insync.replicas",
+        only(Kind::Int, "1", "there is one broker"),
+        "1",
+        [],
+        "How many replicas must have a batch before it is acknowledged: there is one."
+    ),
     setting!(fixed "node.id", int(0, i32::MAX as i64), node_id, [], "The broker's id."),
     setting!(fixed "num.partitions", int(1, MAX_PARTITIONS_PER_TOPIC as i64), default_partitions, [],
         "Partitions of a topic whose creator does not say."),
@@ -154,7 +174,8 @@ mod tests {
 
     #[test]
     fn the_finer_unit_wins_in_whatever_order() {
-        let names = [("log.retention.ms", "5"), ("log.retention.hours", "1"), ("log.roll.hours", "2")];
+        let names =
+            [("log.retention.ms", "5"), ("log.retention.hours", "1"), ("log.roll.hours", "2")];
         let mut config = BrokerConfig::default();
         config.set(names).expect("taken");
         assert_eq!(config.log_retention, Some(Duration::from_millis(5)));

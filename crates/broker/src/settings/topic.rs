@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::value::{
-    FLAG, FRACTION, Kind, LIMIT, int, long, millis, only, open,
-};
+use super::value::{FLAG, FRACTION, Kind, LIMIT, int, long, millis, only, open};
 use super::{Overrides, Setting, inert, set_all, setting};
 use crate::BrokerConfig;
 use crate::config::{MAX_BATCH, MIN_SEGMENT_BYTES};
@@ -87,22 +85,62 @@ impl TopicSettings {
 
 /// The settings of topics.
 pub(crate) const TOPIC: &[Setting<TopicSettings>] = &[
-    inert!("cleanup.policy", only(Kind::List, "delete", "compaction is not served"), "delete",
-        ["log.cleanup.policy"], "What becomes of old segments: they are deleted."),
-    inert!("compression.type", only(Kind::String, "producer", "batches are stored as they come"), "producer",
-        ["compression.type"], "How batches are compressed: as the producer sent them."),
-    inert!("delete.retention.ms", millis(0), "86400000", [],
-        "A setting of log compaction, which is not served: acts on nothing."),
-    inert!("file.delete.delay.ms", millis(0), "60000", [],
-        "Files are removed at once: acts on nothing."),
-    inert!("flush.messages", long(1, i64::MAX), "9223372036854775807", [],
-        "When records are synced to the disk is the broker's to say: acts on nothing."),
-    inert!("flush.ms", millis(0), "9223372036854775807", [],
-        "When records are synced to the disk is the broker's to say: acts on nothing."),
-    inert!("index.interval.bytes", int(0, i32::MAX as i64), "4096", [],
-        "The interval of the index is 4096 bytes: acts on nothing."),
-    inert!("max.compaction.lag.ms", millis(1), "9223372036854775807", [],
-        "A setting of log compaction, which is not served: acts on nothing."),
+    inert!(
+        "cleanup.policy",
+        only(Kind::List, "delete", "compaction is not served"),
+        "delete",
+        ["log.cleanup.policy"],
+        "What becomes of old segments: they are deleted."
+    ),
+    inert!(
+        "compression.type",
+        only(Kind::String, "producer", "batches are stored as they come"),
+        "producer",
+        ["compression.type"],
+        "How batches are compressed: as the producer sent them."
+    ),
+    inert!(
+        "delete.retention.ms",
+        millis(0),
+        "86400000",
+        [],
+        "A setting of log compaction, which is not served: acts on nothing."
+    ),
+    inert!(
+        "file.delete.delay.ms",
+        millis(0),
+        "60000",
+        [],
+        "Files are removed at once: acts on nothing."
+    ),
+    inert!(
+        "flush.messages",
+        long(1, i64::MAX),
+        "9223372036854775807",
+        [],
+        "When records are synced to the disk is the broker's to say: acts on nothing."
+    ),
+    inert!(
+        "flush.ms",
+        millis(0),
+        "9223372036854775807",
+        [],
+        "When records are synced to the disk is the broker's to say: acts on nothing."
+    ),
+    inert!(
+        "index.interval.bytes",
+        int(0, i32::MAX as i64),
+        "4096",
+        [],
+        "The interval of the index is 4096 bytes: acts on nothing."
+    ),
+    inert!(
+        "max.compaction.lag.ms",
+        millis(1),
+        "9223372036854775807",
+        [],
+        "A setting of log compaction, which is not served: acts on nothing."
+    ),
     setting!(alterable "max.message.bytes", int(0, MAX_BATCH as i64), max_message_bytes, ["message.max.bytes"],
         "The longest record batch that is taken, with its header and after compression."),
     setting!(alterable "message.timestamp.after.max.ms", millis(0), timestamp_after_max,
@@ -113,12 +151,27 @@ pub(crate) const TOPIC: &[Setting<TopicSettings>] = &[
         "How far the time of a record may lie behind the broker's clock."),
     setting!(alterable "message.timestamp.type", TIMESTAMPS, timestamp_type, ["log.message.timestamp.type"],
         "Whether records carry the producer's time (CreateTime) or the broker's (LogAppendTime)."),
-    inert!("min.cleanable.dirty.ratio", FRACTION, "0.5", [],
-        "A setting of log compaction, which is not served: acts on nothing."),
-    inert!("min.compaction.lag.ms", millis(0), "0", [],
-        "A setting of log compaction, which is not served: acts on nothing."),
-    inert!("min.insync.replicas", only(Kind::Int, "1", "there is one replica"), "1", ["min.insync.replicas"],
-        "How many replicas must have a batch before it is acknowledged: there is one."),
+    inert!(
+        "min.cleanable.dirty.ratio",
+        FRACTION,
+        "0.5",
+        [],
+        "A setting of log compaction, which is not served: acts on nothing."
+    ),
+    inert!(
+        "min.compaction.lag.ms",
+        millis(0),
+        "0",
+        [],
+        "A setting of log compaction, which is not served: acts on nothing."
+    ),
+    inert!(
+        "min.insync.replicas",
+        only(Kind::Int, "1", "there is one replica"),
+        "1",
+        ["min.insync.replicas"],
+        "How many replicas must have a batch before it is acknowledged: there is one."
+    ),
     inert!("preallocate", FLAG, "false", [], "Files grow as they are written: acts on nothing."),
     setting!(alterable "retention.bytes", LIMIT, retention_bytes, ["log.retention.bytes"],
         "How many bytes a partition keeps; -1 for no limit."),
@@ -127,11 +180,27 @@ pub(crate) const TOPIC: &[Setting<TopicSettings>] = &[
         "How long records are kept; -1 for ever."),
     setting!(alterable "segment.bytes", int(MIN_SEGMENT_BYTES as i64, i32::MAX as i64), segment_bytes, ["log.segment.bytes"],
         "At which size a segment file is closed and a new one begun."),
-    inert!("segment.index.bytes", int(4, i32::MAX as i64), "10485760", [],
-        "The index grows with its segment: acts on nothing."),
-    inert!("segment.jitter.ms", millis(0), "0", [], "Segments are closed without jitter: acts on nothing."),
+    inert!(
+        "segment.index.bytes",
+        int(4, i32::MAX as i64),
+        "10485760",
+        [],
+        "The index grows with its segment: acts on nothing."
+    ),
+    inert!(
+        "segment.jitter.ms",
+        millis(0),
+        "0",
+        [],
+        "Segments are closed without jitter: acts on nothing."
+    ),
     setting!(alterable "segment.ms", millis(1), segment_age, ["log.roll.ms", "log.roll.hours"],
         "At which age a segment file is closed and a new one begun, so that it can go."),
-    inert!("unclean.leader.election.enable", FLAG, "false", [],
-        "There is one replica, so no election: acts on nothing."),
+    inert!(
+        "unclean.leader.election.enable",
+        FLAG,
+        "false",
+        [],
+        "There is one replica, so no election: acts on nothing."
+    ),
 ];

@@ -62,10 +62,7 @@ pub(super) const fn long(min: i64, max: i64) -> Number {
 
 impl Number {
     fn number(&self, text: &str) -> Result<i64, String> {
-        let number: i64 = text
-            .trim()
-            .parse()
-            .map_err(|_| "must be a whole number".to_owned())?;
+        let number: i64 = text.trim().parse().map_err(|_| "must be a whole number".to_owned())?;
         match number {
             _ if number < self.min => Err(format!("must be at least {}", self.min)),
             _ if number > self.max => Err(format!("must be no more than {}", self.max)),

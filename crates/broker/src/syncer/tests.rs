@@ -12,7 +12,7 @@ use onrush_wire::{ApiKey, ErrorCode, KafkaString, RequestHeader, Uuid};
 
 use super::*;
 use crate::BrokerConfig;
-use crate::config::Sabotage;
+use crate::config::{MAX_FETCH_BYTES, Sabotage};
 use crate::core::Outcome;
 use crate::parked::ConnectionId;
 
@@ -44,7 +44,7 @@ impl Scene {
         let mut frame = BytesMut::new();
         segments.iter().for_each(|segment| frame.extend_from_slice(segment));
         let frame = frame.freeze().slice(onrush_wire::frame::PREFIX..);
-        self.core.handle(self.now, connection, frame).expect("handled")
+        self.core.handle(self.now, connection, MAX_FETCH_BYTES, frame).expect("handled")
     }
 
     /// Sends a batch of one record; the answer, or none if it waits.
@@ -69,7 +69,11 @@ impl Scene {
     }
 
     fn resume(&mut self, connection: ConnectionId) -> PartitionProduced {
-        let outcome = self.core.resume(self.now, connection).expect("parked").expect("encodes");
+        let outcome = self
+            .core
+            .resume(self.now, connection, MAX_FETCH_BYTES)
+            .expect("parked")
+            .expect("encodes");
         answer(outcome).expect("answered")
     }
 

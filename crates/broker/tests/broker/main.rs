@@ -7,5 +7,6 @@ mod records;
 mod recovery;
 mod settings;
 mod support;
+mod syncing;
 mod topic_admin;
 mod versions;

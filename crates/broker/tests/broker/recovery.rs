@@ -271,7 +271,7 @@ async fn unsynced_records_may_be_lost_but_no_commit_points_above_the_rest() {
     assert!(lost >= 10, "only {lost} crashes lost anything");
 }
 
-async fn commit(client: &mut Client, offset: i64, metadata: &str) {
+pub(crate) async fn commit(client: &mut Client, offset: i64, metadata: &str) {
     let partition = offset_commit::request::OffsetCommitRequestPartition {
         committed_offset: offset,
         committed_metadata: Some(text(metadata)),
@@ -291,7 +291,7 @@ async fn commit(client: &mut Client, offset: i64, metadata: &str) {
     assert_eq!(client.ask(9, &request).await.topics[0].partitions[0].error_code, 0);
 }
 
-async fn committed(client: &mut Client) -> (i64, String) {
+pub(crate) async fn committed(client: &mut Client) -> (i64, String) {
     let topic = offset_fetch::request::OffsetFetchRequestTopic {
         name: text(TOPIC),
         partition_indexes: vec![0],

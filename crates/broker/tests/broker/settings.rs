@@ -101,10 +101,8 @@ fn outcome(mut response: incremental_alter_configs::Response) -> (ErrorCode, Str
 #[tokio::test]
 async fn a_topics_settings_are_its_own_or_the_brokers() {
     let disk = Disk::memory();
-    let config = BrokerConfig {
-        log_retention: Some(Duration::from_secs(3_600)),
-        ..BrokerConfig::default()
-    };
+    let config =
+        BrokerConfig { log_retention: Some(Duration::from_secs(3_600)), ..BrokerConfig::default() };
     let broker = broker_on(&disk, config.clone()).await;
     let mut client = Client::connect(broker.address()).await;
     client.create_topic(TOPIC, 1).await;
@@ -120,7 +118,9 @@ async fn a_topics_settings_are_its_own_or_the_brokers() {
     let places: Vec<_> = described
         .synonyms
         .iter()
-        .map(|place| (place.name.as_str(), place.value.as_ref().map(|value| value.as_str()), place.source))
+        .map(|place| {
+            (place.name.as_str(), place.value.as_ref().map(|value| value.as_str()), place.source)
+        })
         .collect();
     let expected = [
         ("retention.ms", Some("5000"), OF_TOPIC),
@@ -162,7 +162,10 @@ async fn what_cannot_be_set_on_a_topic_says_why_and_sets_nothing() {
     }
     let segment = client.setting(TOPIC_KIND, TOPIC, "segment.ms").await;
     assert_eq!(segment, ("604800000".to_owned(), DEFAULT));
-    assert_eq!(client.alter(TOPIC_KIND, TOPIC, &[("cleanup.policy", APPEND, Some("delete"))]).await.0, ErrorCode::NONE);
+    assert_eq!(
+        client.alter(TOPIC_KIND, TOPIC, &[("cleanup.policy", APPEND, Some("delete"))]).await.0,
+        ErrorCode::NONE
+    );
     let unknown = client.alter(TOPIC_KIND, "nothing", &[]).await.0;
     assert_eq!(unknown, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let mut twice = incremental_request(TOPIC_KIND, TOPIC, &[("segment.ms", SET, Some("7"))]);

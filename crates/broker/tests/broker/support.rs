@@ -44,7 +44,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: &str) -> Self {
-        Self { stream: Net::Tcp.connect(address).await.expect("connects"), correlation_id: 0 }
+        Self::over(Net::Tcp.connect(address).await.expect("connects"))
+    }
+
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self { stream, correlation_id: 0 }
     }
 
     pub(crate) fn header(&mut self, api: ApiKey, version: i16) -> RequestHeader {

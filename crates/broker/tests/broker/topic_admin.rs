@@ -42,8 +42,11 @@ impl Client {
             partitions: vec![partition],
             ..Default::default()
         };
-        let request =
-            delete_records::Request { topics: vec![topic], timeout_ms: 1_000, ..Default::default() };
+        let request = delete_records::Request {
+            topics: vec![topic],
+            timeout_ms: 1_000,
+            ..Default::default()
+        };
         let deleted = self.ask(version, &request).await.topics.remove(0).partitions.remove(0);
         (deleted.error_code, deleted.low_watermark)
     }
@@ -89,6 +92,7 @@ async fn records_are_deleted_up_to_an_offset_within_a_batch() {
     assert_eq!(client.delete_records(2, 0, 1).await, (0, 3));
     assert_eq!(client.fetch(2).await.error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!(client.fetch(3).await.log_start_offset, 3);
+    assert_eq!(client.list_offset(11, -3).await, (0, 4));
     // A time of a deleted record finds the first that is left.
     assert_eq!(client.list_offset(11, 1_001).await, (0, 3));
     client.produce(batch(&["f"])).await;
@@ -145,7 +149,9 @@ async fn the_ends_of_epochs_are_told_across_restarts() {
 #[tokio::test]
 async fn special_times_are_served_in_the_versions_that_have_them() {
     let (_broker, mut client, _) = broker_with_topic(1).await;
-    client.produce(batch_at(5_000, -1, -1, -1, onrush_record::Compression::None, &["a", "b"])).await;
+    client
+        .produce(batch_at(5_000, -1, -1, -1, onrush_record::Compression::None, &["a", "b"]))
+        .await;
     client.produce(batch(&["c"])).await;
     let unsupported = (ErrorCode::UNSUPPORTED_VERSION.0, -1);
     for version in 1..=11 {
@@ -197,7 +203,8 @@ async fn partitions_are_added_in_every_version() {
         (topic(TOPIC, 6, Some(&[2])), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
         (topic(TOPIC, 6, Some(&[1])), ErrorCode::NONE),
     ] {
-        let request = create_partitions::Request { topics: vec![asked.clone()], ..Default::default() };
+        let request =
+            create_partitions::Request { topics: vec![asked.clone()], ..Default::default() };
         let result = client.ask(3, &request).await.results.remove(0);
         assert_eq!(ErrorCode(result.error_code), error, "{asked:?}");
     }
@@ -209,10 +216,8 @@ async fn partitions_are_added_in_every_version() {
 async fn topics_are_described_in_pages() {
     let (_broker, mut client, _) = broker_with_topic(3).await;
     client.create_topic("airports", 2).await;
-    let mut request = describe_topic_partitions::Request {
-        response_partition_limit: 2,
-        ..Default::default()
-    };
+    let mut request =
+        describe_topic_partitions::Request { response_partition_limit: 2, ..Default::default() };
     let mut found = Vec::new();
     loop {
         let page = client.ask(0, &request).await;
@@ -256,8 +261,11 @@ async fn the_log_directory_is_described_with_the_sizes_of_partitions() {
         let all = describe_log_dirs::Request::default();
         let all = describe_log_dirs::Request { topics: None, ..all };
         let directory = client.ask(version, &all).await.results.remove(0);
-        let sizes: Vec<i64> =
-            directory.topics[0].partitions.iter().map(|partition| partition.partition_size).collect();
+        let sizes: Vec<i64> = directory.topics[0]
+            .partitions
+            .iter()
+            .map(|partition| partition.partition_size)
+            .collect();
         assert_eq!(sizes, [written.len() as i64, 0], "version {version}");
         let one = describe_log_dirs::request::DescribableLogDirTopic {
             topic: text(TOPIC),
@@ -280,13 +288,12 @@ async fn creations_that_cannot_be_say_why() {
         ..Default::default()
     };
     let assigned = |partitions: &[(i32, i32)], count| {
-        let assignment = |(partition, broker): &(i32, i32)| {
-            create_topics::request::CreatableReplicaAssignment {
+        let assignment =
+            |(partition, broker): &(i32, i32)| create_topics::request::CreatableReplicaAssignment {
                 partition_index: *partition,
                 broker_ids: vec![*broker],
                 ..Default::default()
-            }
-        };
+            };
         let assignments = partitions.iter().map(assignment).collect();
         create_topics::request::CreatableTopic { assignments, ..topic("assigned", count, -1) }
     };

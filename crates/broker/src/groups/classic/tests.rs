@@ -69,9 +69,9 @@ impl Scene {
     }
 
     fn sync(&mut self, connection: ConnectionId, member: &str, assigned: &[(&str, &str)]) {
-        let assigned = assigned.iter().map(|(id, what)| {
-            ((*id).to_owned(), Bytes::copy_from_slice(what.as_bytes()))
-        });
+        let assigned = assigned
+            .iter()
+            .map(|(id, what)| ((*id).to_owned(), Bytes::copy_from_slice(what.as_bytes())));
         let syncing = Syncing {
             connection,
             member_id: member.to_owned(),
@@ -170,7 +170,10 @@ fn a_new_group_waits_longer_for_each_who_joins_but_not_without_end() {
     scene.join(Joining { rebalance_timeout: Duration::from_secs(7), ..unknown(1, "a") });
     for (connection, member) in [(2, "b"), (3, "c")] {
         scene.pass(Duration::from_secs(2));
-        scene.join(Joining { rebalance_timeout: Duration::from_secs(7), ..unknown(connection, member) });
+        scene.join(Joining {
+            rebalance_timeout: Duration::from_secs(7),
+            ..unknown(connection, member)
+        });
         scene.pass(Duration::from_secs(1));
         assert!(scene.told().is_empty(), "{member} has just joined");
     }

@@ -188,8 +188,7 @@ fn broker_places(core: &Core, setting: &'static Setting<BrokerConfig>) -> Vec<Pl
         ((setting.read)(&core.started), (setting.read)(&BrokerConfig::default()));
     let given = started.filter(|value| default.as_ref() != Some(value));
     let given = given.map(|value| Place { name: setting.name, value, source: Source::Started });
-    let default =
-        default.map(|value| Place { name: setting.name, value, source: Source::Default });
+    let default = default.map(|value| Place { name: setting.name, value, source: Source::Default });
     altered.chain(given).chain(default).collect()
 }
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use onrush_record::{
-    Attributes, BatchHeader, Decompressor, HEADER_LEN, RawBatch, crc32c, records,
-};
+use onrush_record::{Attributes, BatchHeader, Decompressor, HEADER_LEN, RawBatch, crc32c, records};
 
 use crate::settings::{LONGEST, TimestampType, TopicSettings};
 

@@ -1,7 +1,6 @@
 //! OffsetForLeaderEpoch: where the records of an epoch end, so that a client sees whether a crash of
 //! the broker cut off what it has read.
 
-use onrush_record::BatchHeader;
 use onrush_wire::message::offset_for_leader_epoch::request::OffsetForLeaderPartition;
 use onrush_wire::message::offset_for_leader_epoch::response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
@@ -10,7 +9,8 @@ use onrush_wire::message::offset_for_leader_epoch::{Request, Response};
 use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::Core;
-use crate::log::{Log, Oversized, Slice};
+use crate::log::Log;
+use crate::requests::list_offsets::batch_at;
 
 /// "None", for an epoch and for an offset.
 const NONE: i32 = -1;
@@ -33,7 +33,11 @@ impl Core {
         Response { topics, ..Response::default() }
     }
 
-    fn end_of_epoch(&self, topic: &KafkaString, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    fn end_of_epoch(
+        &self,
+        topic: &KafkaString,
+        asked: &OffsetForLeaderPartition,
+    ) -> EpochEndOffset {
         let found = self
             .check_leader_epoch(asked.current_leader_epoch)
             .and_then(|()| self.topics.log(topic.as_str(), asked.partition))
@@ -65,7 +69,7 @@ fn epoch_end(log: &Log, current: i32, asked: i32) -> Result<(i32, i64), ErrorCod
     let (mut low, mut high) = (log.start(), log.end());
     let mut floor = None;
     while low < high {
-        let header = batch_at(log, low + (high - low) / 2)?;
+        let header = batch_at(log, low + (high - low) / 2)?.1;
         if header.partition_leader_epoch > asked {
             high = header.base_offset.max(low);
         } else {
@@ -74,18 +78,4 @@ fn epoch_end(log: &Log, current: i32, asked: i32) -> Result<(i32, i64), ErrorCod
         }
     }
     Ok((floor.unwrap_or(asked), low.min(log.end())))
-}
-
-fn batch_at(log: &Log, offset: i64) -> Result<BatchHeader, ErrorCode> {
-    let broken = |error: String| {
-        tracing::error!(offset, error, "cannot read a log");
-        ErrorCode::KAFKA_STORAGE_ERROR
-    };
-    match log.read(offset, 1, Oversized::Allowed) {
-        Ok(Slice::Records(batch)) => {
-            BatchHeader::parse(&batch).map_err(|error| broken(error.to_string()))
-        }
-        Ok(Slice::OutOfRange) => Err(broken("the offset is gone".to_owned())),
-        Err(error) => Err(broken(error.to_string())),
-    }
 }

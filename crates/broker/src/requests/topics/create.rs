@@ -50,18 +50,16 @@ impl Core {
         let name = asked.name.as_str();
         // First what is wrong with the name, whatever else is.
         self.topics.may_create(name, 1).map_err(why)?;
-        let configs = asked.configs.iter().map(|config| {
-            (config.name.as_str(), config.value.as_ref().map(KafkaString::as_str))
-        });
+        let configs = asked
+            .configs
+            .iter()
+            .map(|config| (config.name.as_str(), config.value.as_ref().map(KafkaString::as_str)));
         let overrides = self.new_topic_settings(configs)?;
         let partitions = self.partitions_asked(asked)?;
         self.topics.may_create(name, partitions).map_err(why)?;
         let configs = self.described_new_topic(&overrides);
-        let topic_id = if validate_only {
-            Uuid::ZERO
-        } else {
-            self.created(name, partitions, overrides)?
-        };
+        let topic_id =
+            if validate_only { Uuid::ZERO } else { self.created(name, partitions, overrides)? };
         Ok(CreatableTopicResult {
             name: asked.name.clone(),
             topic_id,
