@@ -92,7 +92,7 @@ pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> String {
 }
 
 /// `text` with its control characters written out.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

@@ -5,6 +5,7 @@ use onrush_runtime::Fault;
 
 use crate::failure::Failure;
 use crate::outcome::failure;
+use crate::table::visible;
 
 /// Members named in an error.
 const MOST_NAMED: usize = 20;
@@ -49,7 +50,10 @@ pub(super) fn in_use(group: &GroupDescription, wish: &str) -> Result<(), Failure
         .members
         .iter()
         .take(MOST_NAMED)
-        .map(|member| format!("  {} (client {}, {})", member.id, member.client_id, member.host))
+        .map(|member| {
+            let (client, host) = (visible(&member.client_id), visible(&member.host));
+            format!("  {} (client {client}, {host})", visible(&member.id))
+        })
         .collect();
     let more = group.members.len().saturating_sub(MOST_NAMED);
     let more = if more == 0 { String::new() } else { format!("\n  and {more} more") };

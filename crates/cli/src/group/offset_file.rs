@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A line has a topic, a partition and an offset, with blanks or commas between them: what `onrush group describe --offsets`
-//! writes, and what `kafka-consumer-groups --export` does.
+//! writes, and what `kafka-consumer-groups --export` does, which puts a long name of a topic in quotes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn entry(fields: &[&str]) -> Result<Option<(TopicPartition, i64)>, String> {
             let partition = partition.ok_or("the partition is no number from 0 on")?;
             let offset: Option<i64> = offset.parse().ok().filter(|number| *number >= 0);
             let offset = offset.ok_or("the offset is no number from 0 on")?;
-            Ok(Some((TopicPartition::new(*topic, partition), offset)))
+            Ok(Some((TopicPartition::new(topic.trim_matches('"'), partition), offset)))
         }
         fields => Err(format!("{} fields; expected topic, partition and offset", fields.len())),
     }
@@ -85,10 +85,11 @@ mod tests {
 
     #[test]
     fn blanks_commas_and_comments() {
-        let text = "# saved\nflights  0\t1500\n\nflights,1,1498 # note\n\"x\" 2 3\n";
+        let text = "# saved\nflights  0\t1500\n\nflights,1,1498 # note\n\"a-long-name\",2,3\n";
         let offsets = parse(text).expect("valid");
         assert_eq!(offsets.get(&TopicPartition::new("flights", 0)), Some(&1_500));
         assert_eq!(offsets.get(&TopicPartition::new("flights", 1)), Some(&1_498));
+        assert_eq!(offsets.get(&TopicPartition::new("a-long-name", 2)), Some(&3));
         assert_eq!(offsets.len(), 3);
     }
 

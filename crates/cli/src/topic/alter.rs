@@ -105,8 +105,7 @@ async fn alter(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     } else if arguments.confirmation.asks() {
         stderr::print(text(&plans));
     }
-    let grows = |plan: &Plan| plan.changes.iter().any(|c| matches!(c.what, Change::Partitions(_)));
-    if plans.iter().any(grows) {
+    if plans.iter().flat_map(|plan| &plan.changes).any(|change| change.partitions().is_some()) {
         stderr::note(
             "note: with more partitions, new events of a key may go to another partition than its older ones",
         );
@@ -207,38 +206,47 @@ async fn apply(client: &Client, plans: &[Plan]) -> Result<(), Failure> {
     failures(failed)
 }
 
+/// Settings first: more partitions cannot be taken back.
 async fn make(client: &Client, plan: &Plan, effect: Effect) -> Result<(), Failure> {
-    let mut configs = Vec::new();
-    for change in &plan.changes {
-        match &change.what {
-            Change::Config(change) => configs.push(change.clone()),
-            Change::Partitions(count) => {
-                let grown = client.create_partitions(&[(&plan.topic, *count)], effect).await;
-                grown.into_values().collect::<Result<(), _>>().map_err(failure)?;
-            }
-        }
+    let configs: Vec<_> = plan.changes.iter().filter_map(Difference::config).collect();
+    if !configs.is_empty() {
+        let resource = ConfigResource::Topic(plan.topic.clone());
+        client.alter_configs(&resource, &configs, effect).await.map_err(failure)?;
     }
-    if configs.is_empty() {
-        return Ok(());
+    for count in plan.changes.iter().filter_map(Difference::partitions) {
+        let grown = client.create_partitions(&[(&plan.topic, count)], effect).await;
+        grown.into_values().collect::<Result<(), _>>().map_err(failure)?;
     }
-    let resource = ConfigResource::Topic(plan.topic.clone());
-    client.alter_configs(&resource, &configs, effect).await.map_err(failure)
+    Ok(())
 }
 
 /// Waits until brokers show the partitions: who asks them next is to see what was done.
 async fn settle(client: &Client, plan: &Plan) {
-    for change in &plan.changes {
-        if let Change::Partitions(count) = change.what {
-            let grown = |topic: &TopicDescription| {
-                i32::try_from(topic.partitions.len()).is_ok_and(|now| now >= count)
-                    && topic.partitions.iter().all(|partition| partition.leader.is_some())
-            };
-            client.topic_settled(&plan.topic, |topic| topic.is_some_and(grown)).await;
-        }
+    for count in plan.changes.iter().filter_map(Difference::partitions) {
+        let grown = |topic: &TopicDescription| {
+            i32::try_from(topic.partitions.len()).is_ok_and(|now| now >= count)
+                && topic.partitions.iter().all(|partition| partition.leader.is_some())
+        };
+        client.topic_settled(&plan.topic, |topic| topic.is_some_and(grown)).await;
     }
 }
 
 impl Difference {
+    fn config(&self) -> Option<ConfigChange> {
+        match &self.what {
+            Change::Config(change) => Some(change.clone()),
+            Change::Partitions(_) => None,
+        }
+    }
+
+    /// How many partitions there are to be.
+    fn partitions(&self) -> Option<i32> {
+        match &self.what {
+            Change::Partitions(count) => Some(*count),
+            Change::Config(_) => None,
+        }
+    }
+
     fn name(&self) -> &str {
         match &self.what {
             Change::Partitions(_) => "partitions",

@@ -2,6 +2,7 @@
 //! where `ONRUSH_TEST_BROKERS` names one, against that cluster too.
 
 mod groups;
+mod keys;
 mod target;
 mod terminal;
 mod topics;

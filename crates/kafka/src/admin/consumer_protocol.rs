@@ -96,6 +96,22 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_were_changed_are_read_or_are_nothing() {
+        let mut read = 0;
+        for at in 0..ASSIGNMENT.len() {
+            for change in 1..=u8::MAX {
+                let mut bytes = ASSIGNMENT.to_vec();
+                bytes[at] ^= change;
+                let assigned = assigned_partitions(&bytes);
+                let few = |assigned: &Vec<TopicPartition>| assigned.len() <= ASSIGNMENT.len() / 4;
+                assert!(assigned.as_ref().is_none_or(few));
+                read += usize::from(assigned.is_some());
+            }
+        }
+        assert!(read > 0, "not all of it is lengths");
+    }
+
+    #[test]
     fn what_is_cut_or_lies_about_its_length_is_nothing() {
         let fields = ASSIGNMENT.len() - 4;
         for length in 1..fields {

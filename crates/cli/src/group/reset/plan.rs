@@ -136,6 +136,9 @@ impl Move {
             (Some(_), Some(wanted)) => format!("{wanted} is after the end"),
             (Some(_), None) if done > 0 => format!("forgets {done} done above"),
             (Some(_), None) if !self.is_one() => "stays".to_owned(),
+            (Some(_), None) if self.new == self.position.committed => {
+                "drops what was committed beside it".to_owned()
+            }
             (Some(_), None) => String::new(),
         }
     }
@@ -228,7 +231,9 @@ mod tests {
     fn metadata_alone_is_a_change() {
         let same = planned(&Goal::Shift(0), Some(50), "");
         assert_eq!((same.is_one(), same.note().as_str()), (false, "stays"));
-        let commit = planned(&Goal::Shift(0), Some(50), "of the old place").commit();
+        let changed = planned(&Goal::Shift(0), Some(50), "of the old place");
+        assert!(changed.note().starts_with("drops"));
+        let commit = changed.commit();
         assert_eq!(
             commit.map(|commit| (commit.offset, commit.metadata)),
             Some((50, String::new()))
