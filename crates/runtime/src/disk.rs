@@ -258,7 +258,9 @@ impl File {
     pub fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
         match self {
             Self::Real(file) => file.rewrite(from, to),
-            Self::Memory(_) | Self::Volatile(_) => Ok(()),
+            Self::Memory(file) => file.rewrite(from, to),
+            // What it has written survives the end of the process, whatever becomes of a sync.
+            Self::Volatile(_) => Ok(()),
         }
     }
 

@@ -38,6 +38,8 @@ struct Content {
     pieces: BTreeMap<u64, Bytes>,
     len: u64,
     synced: u64,
+    /// From where to where bytes are taken for written although a sync of them failed.
+    forsaken: Option<(u64, u64)>,
 }
 
 impl MemoryDisk {
@@ -57,7 +59,8 @@ impl MemoryDisk {
         self.state().capacity = bytes;
     }
 
-    /// The next `count` syncs fail.
+    /// The next `count` syncs fail, as the operating system's do: a later sync says nothing about the bytes, which a
+    /// crash takes unless they were cut or written again.
     pub fn fail_syncs(&self, count: u32) {
         self.state().sync_failures = count;
     }
@@ -242,10 +245,19 @@ impl Content {
         self.len = self.len.min(len);
         // A cut is taken as durable at once: what a crash brings back of a cut tail is the log's own, checksummed bytes.
         self.synced = self.synced.min(len);
+        self.forsaken =
+            self.forsaken.map(|(from, to)| (from, to.min(len))).filter(|(from, to)| from < to);
+    }
+
+    fn rewrite(&mut self, from: u64, to: u64) {
+        self.forsaken = self.forsaken.filter(|(start, end)| *start < from || *end > to);
     }
 
     fn tear(&mut self, random: &Random) -> u64 {
         let before = self.len;
+        if let Some((from, _)) = self.forsaken {
+            self.truncate(from);
+        }
         let unsynced = self.len - self.synced;
         let keep = if random.chance(1, 2) { 0 } else { random.below(unsynced + 1) };
         let kept = self.synced + keep;
@@ -353,13 +365,30 @@ impl MemoryFile {
         })
     }
 
+    pub(super) fn rewrite(&self, from: u64, to: u64) -> io::Result<()> {
+        self.with(|state, id| {
+            if let Some(content) = state.files.get_mut(&id) {
+                content.rewrite(from, to);
+            }
+            Ok(())
+        })
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.disk.state().files.get(&self.id).map_or(0, |content| content.len)
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.with(|state, id| {
-            state.sync_allowed()?;
+            if let Err(error) = state.sync_allowed() {
+                if let Some(content) =
+                    state.files.get_mut(&id).filter(|content| content.synced < content.len)
+                {
+                    let from = content.forsaken.map_or(content.synced, |(from, _)| from);
+                    content.forsaken = Some((from, content.len));
+                }
+                return Err(error);
+            }
             if let Some(content) = state.files.get_mut(&id) {
                 content.synced = content.len;
                 let len = content.len;
@@ -433,6 +462,27 @@ mod tests {
             let after = disk.open("f").unwrap().read_at(0, 100).unwrap();
             assert!(after.starts_with(b"synced") && after.len() <= 14);
             assert!(!disk.exists("unnamed"));
+        }
+    }
+
+    #[test]
+    fn a_sync_after_a_failed_one_says_nothing_of_its_bytes() {
+        for rewritten in [false, true] {
+            let memory = MemoryDisk::default();
+            let disk = Disk::Memory(memory.clone());
+            let file = disk.create("f").unwrap();
+            disk.sync_dir("").unwrap();
+            file.append(bytes("synced")).unwrap();
+            file.sync().unwrap();
+            file.append(bytes("not")).unwrap();
+            memory.fail_syncs(1);
+            file.sync().unwrap_err();
+            if rewritten {
+                file.rewrite(6, 9).unwrap();
+            }
+            file.sync().unwrap();
+            memory.crash(&Random::seeded(1));
+            assert_eq!(disk.open("f").unwrap().len(), if rewritten { 9 } else { 6 });
         }
     }
 
