@@ -157,14 +157,16 @@ impl Killing<'_> {
             if self.held_by(process)?.iter().all(|journal| journal.entries.is_empty()) {
                 continue;
             }
-            self.crew.stop(process).await?;
-            let death = self.look_at(process).await;
-            let Ok(Some(death)) = death else {
-                self.crew.go_on(process)?;
-                death?;
-                continue;
+            let looked = match self.crew.stop(process).await {
+                Ok(()) => self.look_at(process).await,
+                Err(failure) => Err(failure),
             };
-            death::note(self.run.folder.path(), &death).map_err(failed("note a kill"))?;
+            let noted = looked.and_then(|death| self.note(death));
+            if !matches!(noted, Ok(Noted::Death)) {
+                self.crew.go_on(process)?;
+                noted?;
+                continue;
+            }
             self.crew.kill(process).await?;
             self.kills += 1;
             let jitter = Duration::from_millis(self.random.below(JITTER_MILLIS));
@@ -198,9 +200,24 @@ impl Killing<'_> {
         Ok(death.left.iter().any(|left| left.uncommitted > 0).then_some(death))
     }
 
+    /// Puts on disk what will be known of a victim.
+    fn note(&self, death: Option<Death>) -> Result<Noted, Failure> {
+        let Some(death) = death else { return Ok(Noted::Nothing) };
+        death::note(self.run.folder.path(), &death).map_err(failed("note a kill"))?;
+        Ok(Noted::Death)
+    }
+
     fn held_by(&self, process: u32) -> Result<Vec<JournalFile>, Failure> {
         held_by(&self.journals, process).map_err(failed("read the journals"))
     }
+}
+
+/// What came of a look at a member that stands still.
+enum Noted {
+    /// It has something to lose, and is to die.
+    Death,
+    /// It has nothing to lose, and lives on.
+    Nothing,
 }
 
 #[cfg(test)]
