@@ -67,6 +67,8 @@ pub(crate) struct Topics {
     record: Record,
     topics: BTreeMap<Arc<str>, Topic>,
     names: BTreeMap<Uuid, Arc<str>>,
+    /// How often a topic came or went.
+    changes: u64,
     next_producer_id: i64,
     /// Bytes of records in all logs.
     size: u64,
@@ -114,6 +116,7 @@ impl Topics {
             record,
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
+            changes: 0,
             size: 0,
             dirty: BTreeSet::new(),
         };
@@ -142,6 +145,7 @@ impl Topics {
     }
 
     fn insert(&mut self, name: Arc<str>, id: Uuid, logs: Vec<Log>) {
+        self.changes += 1;
         self.names.insert(id, name.clone());
         let settings = self.settings_of(id);
         self.topics.insert(name.clone(), Topic { name, id, logs, settings });
@@ -233,6 +237,11 @@ impl Topics {
     /// The leader epoch of all partitions.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.record.leader_epoch
+    }
+
+    /// How often a topic came or went since the start.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The topics by name.
@@ -432,6 +441,7 @@ impl Topics {
     pub(crate) fn delete(&mut self, name: &str) -> Result<Uuid, ErrorCode> {
         let id = self.find(TopicRef::Name(name))?.id;
         self.note(vec![Entry::Deleted(id)]).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
+        self.changes += 1;
         self.names.remove(&id);
         if let Some(topic) = self.topics.remove(name) {
             self.size -= topic.logs.iter().map(Log::size).sum::<u64>();

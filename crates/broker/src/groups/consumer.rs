@@ -25,15 +25,18 @@
 
 mod assignor;
 mod member;
+pub(crate) mod patterns;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_runtime::Instant;
 use onrush_wire::{ErrorCode, Uuid};
 
 use self::member::Member;
+use self::patterns::{MAX_PATTERNS, Patterns};
 use super::Client;
 use crate::MAX_GROUP_SIZE;
 use crate::members::Stored;
@@ -62,6 +65,8 @@ pub(crate) struct Report {
     pub(crate) client: Client,
     pub(crate) rebalance_timeout: Option<Duration>,
     pub(crate) topics: Option<BTreeSet<String>>,
+    /// A pattern of topics; empty: none.
+    pub(crate) pattern: Option<String>,
     pub(crate) owned: Option<Partitions>,
 }
 
@@ -117,6 +122,12 @@ pub(crate) type Refusal = (ErrorCode, String);
 pub(crate) trait Subscribed {
     /// The id and number of partitions of a topic, if there is one.
     fn topic(&self, name: &str) -> Option<(Uuid, i32)>;
+
+    /// The names of all topics.
+    fn names(&self) -> impl Iterator<Item = &Arc<str>>;
+
+    /// How often topics came or went.
+    fn changes(&self) -> u64;
 }
 
 /// A consumer group.
@@ -129,6 +140,7 @@ pub(crate) struct ConsumerGroup {
     members: BTreeMap<String, Member>,
     /// The topics that the target assignment is of.
     topics: BTreeMap<String, (Uuid, i32)>,
+    patterns: Patterns,
 }
 
 impl ConsumerGroup {
@@ -184,10 +196,11 @@ impl ConsumerGroup {
         if matches!(report.epoch, LEAVE | LEAVE_FOR_NOW) {
             return self.leave(now, session_timeout, report);
         }
+        self.check_pattern(&report)?;
         self.admit(now, &report)?;
         let full = report.epoch == JOIN
             || (report.rebalance_timeout.is_some()
-                && report.topics.is_some()
+                && (report.topics.is_some() || report.pattern.is_some())
                 && report.owned.is_some());
         let Some(member) = self.members.get_mut(&report.member_id) else {
             return Err(unknown_member(&report.member_id));
@@ -232,6 +245,22 @@ impl ConsumerGroup {
             .collect();
         gone.iter().for_each(|(id, _)| self.remove(id));
         gone
+    }
+
+    fn check_pattern(&self, report: &Report) -> Result<(), Refusal> {
+        let Some(pattern) = report.pattern.as_deref().filter(|pattern| !pattern.is_empty()) else {
+            return Ok(());
+        };
+        let of_others = self.members.iter().filter(|(id, _)| **id != report.member_id);
+        let mut patterns: BTreeSet<&str> =
+            of_others.filter_map(|(_, member)| member.pattern.as_deref()).collect();
+        patterns.insert(pattern);
+        if patterns.len() > MAX_PATTERNS {
+            let reason =
+                format!("members have {MAX_PATTERNS} different patterns, which is the limit");
+            return Err((ErrorCode::INVALID_REQUEST, reason));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, member_id: &str) {
@@ -331,16 +360,23 @@ impl ConsumerGroup {
 
     /// Moves the group epoch if members or topics changed, and computes the target of the epoch.
     fn refresh(&mut self, subscription_changed: bool, topics: &impl Subscribed) {
-        let wanted = self.members.values().flat_map(|member| &member.topics);
-        let known: BTreeMap<String, (Uuid, i32)> = wanted
-            .filter_map(|name| topics.topic(name).map(|topic| (name.clone(), topic)))
+        let patterns = self.members.values().filter_map(|member| member.pattern.as_deref());
+        let matches_changed = self.patterns.refresh(patterns, topics);
+        let named = self.members.values().flat_map(|member| &member.topics).map(String::as_str);
+        let known: BTreeMap<String, (Uuid, i32)> = named
+            .chain(self.patterns.all_topics())
+            .filter_map(|name| topics.topic(name).map(|topic| (name.to_owned(), topic)))
             .collect();
-        if subscription_changed || known != self.topics {
+        if subscription_changed || matches_changed || known != self.topics {
             self.topics = known;
             self.epoch += 1;
         }
         if self.epoch > self.target_epoch {
-            let members = self.members.iter().map(|(id, member)| (id.as_str(), &member.topics));
+            let members = self.members.iter().map(|(id, member)| {
+                let named = member.topics.iter().map(String::as_str);
+                let matched = self.patterns.topics(member.pattern.as_deref());
+                (id.as_str(), named.chain(matched))
+            });
             self.target = assignor::assign(members, &self.topics, &self.target);
             self.target_epoch = self.epoch;
         }
@@ -388,7 +424,7 @@ impl ConsumerGroup {
             client: &member.client,
             epoch: member.epoch,
             topics: &member.topics,
-            pattern: None,
+            pattern: member.pattern.as_deref(),
             assigned: &member.assigned,
             target: self.target.get(id).unwrap_or(NOTHING),
         })
@@ -396,7 +432,8 @@ impl ConsumerGroup {
 
     /// The topics that members want.
     pub(crate) fn subscribed_topics(&self) -> BTreeSet<String> {
-        self.members.values().flat_map(|member| member.topics.iter().cloned()).collect()
+        let named = self.members.values().flat_map(|member| member.topics.iter().cloned());
+        named.chain(self.patterns.all_topics().map(str::to_owned)).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! The broker as its clients see it: through sockets, with requests made by `onrush-wire`.
 
+mod classic_groups;
 mod connections;
 mod full_disk;
+mod group_admin;
 mod groups;
 mod records;
 mod recovery;

@@ -11,14 +11,14 @@ use onrush_wire::Uuid;
 use super::{Partition, Partitions};
 
 /// The target for `members` (with the topics that each wants), near to the `previous` one.
-pub(super) fn assign<'a>(
-    members: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>,
+pub(super) fn assign<'a, Names: Iterator<Item = &'a str>>(
+    members: impl Iterator<Item = (&'a str, Names)>,
     topics: &BTreeMap<String, (Uuid, i32)>,
     previous: &BTreeMap<String, Partitions>,
 ) -> BTreeMap<String, Partitions> {
     let mut wishes: BTreeMap<&str, BTreeSet<Uuid>> = BTreeMap::new();
     for (member, names) in members {
-        let ids = names.iter().filter_map(|name| topics.get(name)).map(|(id, _)| *id);
+        let ids = names.filter_map(|name| topics.get(name)).map(|(id, _)| *id);
         wishes.insert(member, ids.collect());
     }
     let mut target: BTreeMap<String, Partitions> =
@@ -121,7 +121,9 @@ mod tests {
             .iter()
             .map(|(member, names)| (*member, names.iter().map(|&name| name.to_owned()).collect()))
             .collect();
-        assign(wishes.iter().map(|(member, names)| (*member, names)), &topics, previous)
+        let wishes =
+            wishes.iter().map(|(member, names)| (*member, names.iter().map(String::as_str)));
+        assign(wishes, &topics, previous)
     }
 
     fn sizes(target: &BTreeMap<String, Partitions>) -> Vec<usize> {

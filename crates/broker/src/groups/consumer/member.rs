@@ -28,6 +28,8 @@ pub(super) struct Member {
     pub(super) state: State,
     pub(super) rebalance_timeout: Duration,
     pub(super) topics: BTreeSet<String>,
+    /// A pattern of further topics.
+    pub(super) pattern: Option<String>,
     pub(super) assigned: Partitions,
     /// What it was told to release and has not released yet.
     pub(super) revoking: Partitions,
@@ -45,6 +47,7 @@ impl Member {
             state: State::Stable,
             rebalance_timeout: Duration::ZERO,
             topics: BTreeSet::new(),
+            pattern: None,
             assigned: Partitions::new(),
             revoking: Partitions::new(),
             session_deadline: now,
@@ -68,13 +71,17 @@ impl Member {
         if let Some(timeout) = report.rebalance_timeout {
             self.rebalance_timeout = timeout;
         }
-        match &report.topics {
-            Some(topics) if *topics != self.topics => {
-                self.topics.clone_from(topics);
-                true
-            }
-            _ => false,
+        let mut changed = false;
+        if let Some(topics) = report.topics.as_ref().filter(|topics| **topics != self.topics) {
+            self.topics.clone_from(topics);
+            changed = true;
         }
+        if let Some(pattern) = &report.pattern {
+            let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
+            changed |= pattern != self.pattern.as_ref();
+            self.pattern = pattern.cloned();
+        }
+        changed
     }
 
     /// Whether a report of this epoch can be believed. That of the epoch before can, if it owns no

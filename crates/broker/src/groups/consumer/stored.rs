@@ -34,6 +34,7 @@ pub(super) fn encode(member: &Member, target: &Partitions) -> Bytes {
     }
     put_string(&mut buffer, &member.client.id);
     put_string(&mut buffer, &member.client.host);
+    put_string(&mut buffer, member.pattern.as_deref().unwrap_or_default());
     buffer.freeze()
 }
 
@@ -60,10 +61,13 @@ pub(super) fn decode(
     let assigned = take_partitions(&mut bytes)?;
     let revoking = take_partitions(&mut bytes)?;
     let target = take_partitions(&mut bytes)?;
-    let client = match bytes.is_empty() {
-        // Written before there was a client.
-        true => Client::default(),
-        false => Client { id: take_string(&mut bytes)?, host: take_string(&mut bytes)? },
+    let (client, pattern) = match bytes.is_empty() {
+        // Written before there were these.
+        true => (Client::default(), String::new()),
+        false => {
+            let client = Client { id: take_string(&mut bytes)?, host: take_string(&mut bytes)? };
+            (client, take_string(&mut bytes)?)
+        }
     };
     let member = Member {
         instance: has_instance.then_some(instance),
@@ -73,6 +77,7 @@ pub(super) fn decode(
         state,
         rebalance_timeout,
         topics,
+        pattern: Some(pattern).filter(|pattern| !pattern.is_empty()),
         assigned,
         session_deadline: now + session_timeout,
         release_deadline: (!revoking.is_empty()).then(|| now + rebalance_timeout),

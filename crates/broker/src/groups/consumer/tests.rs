@@ -16,6 +16,15 @@ impl Subscribed for Catalogue {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
         (name == "t" && self.0 > 0).then_some((TOPIC, self.0))
     }
+
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        static NAME: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "t".into());
+        (self.0 > 0).then(|| &*NAME).into_iter()
+    }
+
+    fn changes(&self) -> u64 {
+        u64::from(self.0 > 0)
+    }
 }
 
 /// A group and members that do what they are told.
@@ -281,4 +290,45 @@ fn epochs_go_on_above_those_of_the_life_before() {
     scene.group =
         ConsumerGroup::restored(scene.now, SESSION, 41, &Stored::new()).expect("readable");
     assert_eq!(scene.join("a").epoch, 42);
+}
+
+#[test]
+fn a_pattern_is_matched_when_topics_come() {
+    let mut scene = Scene::new(0);
+    let by_pattern = |member| Report {
+        topics: None,
+        pattern: Some("[a-z]|other".to_owned()),
+        ..joining(member)
+    };
+    let told = scene.send(by_pattern("a")).expect("joins");
+    assert_eq!(told.assignment, Some(Partitions::new()));
+    scene.topics = Catalogue(2);
+    scene.epochs.insert("a".to_owned(), told.epoch);
+    scene.owned.insert("a".to_owned(), Partitions::new());
+    assert_eq!(scene.beat("a").assignment, Some(all(2)));
+    assert_eq!(scene.group.subscribed_topics(), BTreeSet::from(["t".to_owned()]));
+    // Survives, also in what is stored.
+    let stored = scene.group.stored();
+    scene.group = ConsumerGroup::restored(scene.now, SESSION, scene.group.epoch(), &stored)
+        .expect("readable");
+    assert_eq!(scene.group.stored(), stored);
+    // Taken back.
+    let report = Report { pattern: Some(String::new()), ..by_pattern("a") };
+    scene.send(report).expect("joins");
+    assert!(scene.group.subscribed_topics().is_empty());
+}
+
+#[test]
+fn different_patterns_are_bounded() {
+    let mut scene = Scene::new(1);
+    let by_pattern = |index: usize| Report {
+        topics: None,
+        pattern: Some(format!("t{index}")),
+        ..joining(&format!("m{index}"))
+    };
+    for index in 0..MAX_PATTERNS {
+        scene.send(by_pattern(index)).expect("joins");
+    }
+    assert_eq!(scene.send(by_pattern(MAX_PATTERNS)), Err(ErrorCode::INVALID_REQUEST));
+    scene.send(Report { member_id: "again".to_owned(), ..by_pattern(0) }).expect("is known");
 }

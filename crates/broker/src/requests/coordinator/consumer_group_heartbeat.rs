@@ -12,7 +12,7 @@ use super::by_topic;
 use crate::core::{Core, string};
 use crate::groups::consumer::{
     ASSIGNOR, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
-    Told, unknown_member,
+    Told, patterns, unknown_member,
 };
 use crate::groups::{Client, Group};
 use crate::topics::{TopicRef, Topics};
@@ -27,6 +27,14 @@ impl Subscribed for Topics {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
         let topic = self.find(TopicRef::Name(name)).ok()?;
         Some((topic.id, i32::try_from(topic.logs.len()).unwrap_or(i32::MAX)))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.iter().map(|topic| &topic.name)
+    }
+
+    fn changes(&self) -> u64 {
+        Self::changes(self)
     }
 }
 
@@ -142,10 +150,11 @@ fn valid(request: &Request) -> Result<(), Refusal> {
     if names.map(|name| name.as_str().len()).sum::<usize>() > MAX_TOPIC_NAMES {
         return invalid("the names of the topics take more than 128 KiB");
     }
-    if request.subscribed_topic_regex.as_ref().is_some_and(|pattern| !pattern.is_empty()) {
-        let reason = "subscriptions by pattern are not served; name the topics".to_owned();
-        return Err((ErrorCode::INVALID_REGULAR_EXPRESSION, reason));
+    if let Some(pattern) = request.subscribed_topic_regex.as_ref().filter(|text| !text.is_empty()) {
+        patterns::check(pattern.as_str())?;
     }
+    let subscribes =
+        request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
     if request.server_assignor.as_ref().is_some_and(|assignor| assignor.as_str() != ASSIGNOR) {
         return Err((ErrorCode::UNSUPPORTED_ASSIGNOR, format!("the assignor is {ASSIGNOR}")));
     }
@@ -155,7 +164,7 @@ fn valid(request: &Request) -> Result<(), Refusal> {
             invalid("who joins gives a rebalance time-out")
         }
         JOIN if owns => invalid("who joins owns nothing, and says so"),
-        JOIN if request.subscribed_topic_names.is_none() => invalid("who joins names its topics"),
+        JOIN if !subscribes => invalid("who joins names its topics, or gives a pattern of them"),
         JOIN => Ok(()),
         ..LEAVE_FOR_NOW => invalid("the member epoch is below -2"),
         _ if request.member_id.is_empty() => invalid("only who joins may have no member id"),
@@ -177,6 +186,7 @@ fn report_of(client: Client, request: Request) -> Report {
             .ok()
             .map(Duration::from_millis),
         topics: request.subscribed_topic_names.map(|names| names.into_iter().map(text).collect()),
+        pattern: request.subscribed_topic_regex.map(text),
         owned: request.topic_partitions.map(|topics| partitions_of(&topics)),
     }
 }
