@@ -119,6 +119,33 @@ fn all_settings_of_a_broker_that_cannot_be_are_told_with_what_is_known() {
 }
 
 #[test]
+fn a_broker_has_the_settings_of_its_file_and_arguments() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("server.properties");
+    let lines = "num.partitions = 3\nlog.retention.hours: 2\nlog.segment.bytes=9999\n";
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
+    std::fs::write(&file, lines).expect("written");
+    let arguments = ["--config-file", path(&file), "--config", "log.segment.bytes=65536"];
+    let broker = Broker::start(&arguments);
+    let told = |arguments: &[&str]| {
+        let output = onrush(arguments).output().expect("the binary runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    told(&["topic", "create", "t", "--brokers", &broker.address]);
+    let described = told(&["topic", "describe", "t", "--json", "--brokers", &broker.address]);
+    let described: serde_json::Value = serde_json::from_str(&described).expect("JSON");
+    assert_eq!(described["partitions"].as_array().map(Vec::len), Some(3), "{described}");
+    let configs = described["configs"].as_array().expect("a list");
+    let value = |name: &str| {
+        let found = configs.iter().find(|config| config["name"] == name);
+        found.and_then(|config| config["value"].as_str())
+    };
+    assert_eq!(value("retention.ms"), Some("7200000"));
+    assert_eq!(value("segment.bytes"), Some("65536"));
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     // Port 1 of the loopback interface: nobody listens there.
     let said = fails(&["demo", "--brokers", "127.0.0.1:1"], 3);
