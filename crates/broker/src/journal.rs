@@ -16,7 +16,7 @@ use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use onrush_record::crc32c;
-use onrush_runtime::{Disk, File};
+use onrush_runtime::{Disk, Fault, File};
 
 use crate::{BrokerError, Fsync};
 
@@ -153,7 +153,7 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(path = self.path, %error, "cannot append to a journal");
+                tracing::error!(path = self.path, code = %Fault::BrokerStorage, %error, "cannot append to a journal");
                 self.doubtful |= self.dirty;
                 // If this fails too, the next append tries again before it writes.
                 let _ = self.take_back();

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-use onrush_runtime::{Disk, File};
+use onrush_runtime::{Disk, Fault, File};
 
 use crate::groups::Kind;
 use crate::journal::{Entries, Journal, put_string, take_string};
@@ -88,7 +88,7 @@ impl Offsets {
                     continue;
                 };
                 tracing::error!(
-                    %group, topic = %place.topic, place.partition, committed.offset, end,
+                    %group, topic = %place.topic, place.partition, committed.offset, end, code = %Fault::LogCut,
                     "a crash cut the log below where it ended at this commit: lowered the offset to the end at most, dropped its metadata"
                 );
                 committed.offset = committed.offset.min(end);

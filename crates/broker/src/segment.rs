@@ -9,7 +9,7 @@ use std::io;
 
 use bytes::Bytes;
 use onrush_record::{BatchHeader, HEADER_LEN};
-use onrush_runtime::{Disk, File};
+use onrush_runtime::{Disk, Fault, File};
 
 pub(crate) use self::index::Index;
 use crate::producers::Claim;
@@ -137,7 +137,7 @@ impl Segment {
         self.first_timestamp = self.first_timestamp.filter(|_| self.len > 0);
         // If this fails, the next append tries again before it writes.
         if let Err(error) = self.take_back() {
-            tracing::error!(path = self.path, %error, "cannot cut a segment");
+            tracing::error!(path = self.path, code = %Fault::BrokerStorage, %error, "cannot cut a segment");
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use onrush_runtime::{Clock, File, Instant, Runtime, Step, Wake, Work, WorkHandle};
+use onrush_runtime::{Clock, Fault, File, Instant, Runtime, Step, Wake, Work, WorkHandle};
 
 use crate::core::Core;
 use crate::server::Shared;
@@ -66,7 +66,7 @@ impl Core {
         let mut unsynced: VecDeque<Unsynced> = tasks.into_iter().map(Unsynced::Log).collect();
         if matches!(self.config.fsync, Fsync::Interval(_)) {
             if let Err(error) = self.offsets.heal() {
-                tracing::error!(%error, "cannot write the committed offsets anew");
+                tracing::error!(code = %Fault::BrokerStorage, %error, "cannot write the committed offsets anew");
             }
             unsynced.extend(self.offsets.take_dirty().map(Unsynced::Offsets));
         }
@@ -89,14 +89,14 @@ impl Core {
             Unsynced::Log(task) => {
                 if let Err(error) = result {
                     let (topic, partition) = (&task.place.topic, task.place.partition);
-                    tracing::error!(%topic, partition, %error, "cannot sync a log");
+                    tracing::error!(%topic, partition, code = %Fault::BrokerStorage, %error, "cannot sync a log");
                 }
                 self.topics.synced(task, result);
                 self.settle(&task.place);
             }
             Unsynced::Offsets(_) => {
                 if let Err(error) = result {
-                    tracing::error!(%error, "cannot sync the committed offsets");
+                    tracing::error!(code = %Fault::BrokerStorage, %error, "cannot sync the committed offsets");
                     self.offsets.sync_failed();
                 }
             }

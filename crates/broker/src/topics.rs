@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use onrush_record::BatchHeader;
-use onrush_runtime::{Disk, Random};
+use onrush_runtime::{Disk, Fault, Random};
 use onrush_wire::{ErrorCode, Uuid, uuid};
 
 use crate::config::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC};
@@ -286,7 +286,7 @@ impl Topics {
         self.keep_below_cap();
         appended.map_err(|error| {
             let Place { topic, partition } = place;
-            tracing::error!(%topic, partition, %error, "cannot append to a log");
+            tracing::error!(%topic, partition, code = %Fault::BrokerStorage, %error, "cannot append to a log");
             ErrorCode::KAFKA_STORAGE_ERROR
         })
     }
@@ -297,7 +297,7 @@ impl Topics {
         let deleted = deleted.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let start = deleted.map_err(|error| {
             let Place { topic, partition } = place;
-            tracing::error!(%topic, partition, %error, "cannot delete records");
+            tracing::error!(%topic, partition, code = %Fault::BrokerStorage, %error, "cannot delete records");
             ErrorCode::KAFKA_STORAGE_ERROR
         })?;
         tracing::info!(topic = &*place.topic, place.partition, start, "deleted records");
@@ -318,7 +318,7 @@ impl Topics {
             let Some(log) = largest else { return };
             let before = log.size();
             if let Err(error) = log.drop_oldest() {
-                tracing::error!(%error, "cannot drop the oldest segment");
+                tracing::error!(code = %Fault::BrokerStorage, %error, "cannot drop the oldest segment");
                 return;
             }
             let freed = before - log.size();
@@ -431,7 +431,7 @@ impl Topics {
             })
             .collect();
         logs.map_err(|error| {
-            tracing::error!(topic = name, %error, "cannot create the logs of a topic");
+            tracing::error!(topic = name, code = %Fault::BrokerStorage, %error, "cannot create the logs of a topic");
             self.remove_dirs(name, partitions);
             ErrorCode::KAFKA_STORAGE_ERROR
         })

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 use onrush_wire::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition, FetchedTopic,
     TOPIC_IDS,
@@ -122,7 +122,7 @@ impl Core {
             _ => Oversized::Refused,
         };
         let slice = log.read(asked.fetch_offset, max, oversized_first).map_err(|error| {
-            tracing::error!(topic = %topic.name, asked.index, asked.fetch_offset, %error, "cannot read a log");
+            tracing::error!(topic = %topic.name, asked.index, asked.fetch_offset, code = %Fault::BrokerStorage, %error, "cannot read a log");
             ErrorCode::KAFKA_STORAGE_ERROR
         })?;
         let Slice::Records(records) = slice else {

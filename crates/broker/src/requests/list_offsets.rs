@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use onrush_record::{BatchHeader, Decompressor, RawBatch, records};
+use onrush_runtime::Fault;
 use onrush_wire::message::list_offsets::request::ListOffsetsPartition;
 use onrush_wire::message::list_offsets::response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -156,7 +157,7 @@ pub(super) fn batch_at(log: &Log, offset: i64) -> Result<(Bytes, BatchHeader), E
 }
 
 fn unread(error: &io::Error) -> ErrorCode {
-    tracing::error!(%error, "cannot read a log");
+    tracing::error!(code = %Fault::BrokerStorage, %error, "cannot read a log");
     ErrorCode::KAFKA_STORAGE_ERROR
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use onrush_runtime::Fault;
 use onrush_wire::Uuid;
 
 use super::{Place, Topics};
@@ -146,7 +147,7 @@ impl Topics {
         let start = self.log(&place.topic, place.partition).map_or(0, Log::start);
         let Place { topic, partition } = place;
         if let Some(Err(error)) = retained {
-            tracing::error!(%topic, partition, %error, "cannot drop the oldest segment");
+            tracing::error!(%topic, partition, code = %Fault::BrokerStorage, %error, "cannot drop the oldest segment");
         }
         if start > before {
             tracing::info!(%topic, partition, start, "dropped records that need not be kept");

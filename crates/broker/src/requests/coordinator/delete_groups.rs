@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 use onrush_wire::message::delete_groups::response::DeletableGroupResult;
 use onrush_wire::message::offset_delete::request::OffsetDeleteRequestTopic;
 use onrush_wire::message::offset_delete::response::{
@@ -64,7 +64,7 @@ impl Core {
         let forgotten = self.members.store(&id.into(), Stored::new());
         let forgotten = forgotten.and_then(|()| self.offsets.forget_group(id));
         forgotten.map_err(|error| {
-            tracing::error!(group = id, %error, "cannot delete a group");
+            tracing::error!(group = id, code = %Fault::BrokerStorage, %error, "cannot delete a group");
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         })?;
         self.groups.remove(id);
@@ -95,7 +95,7 @@ impl Core {
             .map(|topic| self.deletable(&wanted, topic, &mut places))
             .collect();
         if let Err(error) = self.offsets.delete(id, &places) {
-            tracing::error!(group = id, %error, "cannot delete committed offsets");
+            tracing::error!(group = id, code = %Fault::BrokerStorage, %error, "cannot delete committed offsets");
             let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             for partition in partitions.filter(|partition| partition.error_code == 0) {
                 partition.error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;

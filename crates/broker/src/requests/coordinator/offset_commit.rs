@@ -1,6 +1,6 @@
 //! OffsetCommit.
 
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 use onrush_wire::message::offset_commit::request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -39,7 +39,7 @@ impl Core {
             .map(|topic| self.accept(version, allowed, topic, &mut commits))
             .collect();
         if let Err(error) = self.offsets.commit(group, commits) {
-            tracing::error!(group, %error, "cannot store committed offsets");
+            tracing::error!(group, code = %Fault::BrokerStorage, %error, "cannot store committed offsets");
             let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             for partition in partitions.filter(|partition| partition.error_code == 0) {
                 partition.error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;

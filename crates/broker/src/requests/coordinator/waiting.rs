@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 use onrush_wire::WireError;
 use onrush_wire::message::join_group::response::JoinGroupResponseMember;
 use onrush_wire::message::{encode_response, join_group, sync_group};
@@ -88,7 +88,7 @@ impl Core {
         if group.take_unstored()
             && let Err(error) = self.store(id)
         {
-            tracing::error!(group = id, %error, "cannot store a group");
+            tracing::error!(group = id, code = %Fault::BrokerStorage, %error, "cannot store a group");
             if let Some(Group::Classic(group)) = self.groups.get_mut(id) {
                 group.not_stored(now, limits);
             }
