@@ -32,7 +32,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 25] = [
+const PARTS: [Part; 26] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -82,6 +82,11 @@ const PARTS: [Part; 25] = [
         name: "e2e",
         about: "the same tests on the embedded broker and on Kafka",
         run: end_to_end::both,
+    },
+    Part {
+        name: "commands-kafka",
+        about: "commands and admin calls on Kafka",
+        run: end_to_end::commands,
     },
     Part {
         name: "demo",

@@ -1,4 +1,5 @@
-//! One set of end-to-end tests, on the embedded broker and on Apache Kafka; both must run the same number.
+//! One set of end-to-end tests, on the embedded broker and on Apache Kafka; both must run the same number. And the tests of
+//! commands and of the client's calls behind them, which `unit` ran on the embedded broker, on Apache Kafka.
 
 use super::stage::Stage;
 use super::tally::Tally;
@@ -8,7 +9,9 @@ use crate::process;
 use crate::workspace::Workspace;
 
 /// `crates/onrush/tests/e2e.rs`. Chosen from the whole workspace, so that no feature changes and nothing is built anew.
-const ARGUMENTS: [&str; 4] = ["test", "--workspace", "--test", "e2e"];
+const END_TO_END: [&str; 4] = ["test", "--workspace", "--test", "e2e"];
+/// `crates/kafka/tests/admin.rs`, `crates/cli/tests/admin` and `crates/cli/tests/produce_consume`, chosen likewise.
+const COMMANDS: [&str; 6] = ["test", "--workspace", "--test", "admin", "--test", "produce_consume"];
 
 pub(super) fn both(stage: &mut Stage<'_>) -> Result<(), Failure> {
     let embedded = against(stage.workspace(), None).context(|| "on the embedded broker".into());
@@ -25,6 +28,13 @@ pub(super) fn both(stage: &mut Stage<'_>) -> Result<(), Failure> {
     equal(embedded, kafka)
 }
 
+pub(super) fn commands(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let brokers = stage.kafka()?;
+    let passed = ran(stage.workspace(), &COMMANDS, Some(&brokers))?;
+    stage.note(format!("tests of commands and admin calls on kafka: {passed}"));
+    Ok(())
+}
+
 fn equal(embedded: u64, kafka: u64) -> Result<(), Failure> {
     if embedded == kafka {
         return Ok(());
@@ -33,8 +43,12 @@ fn equal(embedded: u64, kafka: u64) -> Result<(), Failure> {
 }
 
 fn against(workspace: &Workspace, brokers: Option<&str>) -> Result<u64, Failure> {
+    ran(workspace, &END_TO_END, brokers)
+}
+
+fn ran(workspace: &Workspace, arguments: &[&str], brokers: Option<&str>) -> Result<u64, Failure> {
     let mut test = workspace.cargo();
-    test.args(ARGUMENTS);
+    test.args(arguments);
     match brokers {
         Some(brokers) => test.env(BROKERS_VARIABLE, brokers),
         None => test.env_remove(BROKERS_VARIABLE),
