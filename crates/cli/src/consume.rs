@@ -49,14 +49,12 @@ pub(crate) struct Arguments {
     /// Topics to read.
     #[arg(required = true, value_name = "TOPIC")]
     topics: Vec<String>,
-    #[command(flatten)]
-    cluster: Cluster,
     /// Which part of each partition: start, end, N, +N, -N, A:B, @T, @T:U (see --help); with --group, where it begins if the
     /// group has no offset
     #[arg(long, short, value_name = "OFFSET", default_value = "start", allow_hyphen_values = true)]
     offset: Range,
     /// Only these partitions (several with commas).
-    #[arg(long, short, value_name = "N", value_delimiter = ',', conflicts_with = "group", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, short, visible_alias = "partition", value_name = "N", value_delimiter = ',', conflicts_with = "group", value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
     /// Read as a member of this group, and commit what was written.
     #[arg(long, short, value_name = "GROUP")]
@@ -88,6 +86,8 @@ pub(crate) struct Arguments {
     /// Raw: write TEXT (NULL, if it is left out) for a key or value that is null, in place of nothing.
     #[arg(long, short = 'Z', value_name = "TEXT", num_args = 0..=1, require_equals = true, default_missing_value = "NULL")]
     null: Option<String>,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

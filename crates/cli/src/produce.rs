@@ -9,6 +9,7 @@ mod input;
 mod pacer;
 mod sending;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,8 +45,6 @@ pub(crate) struct Arguments {
     topic: String,
     /// Files to read, one after the other; - is stdin, which is read if there are none.
     files: Vec<PathBuf>,
-    #[command(flatten)]
-    cluster: Cluster,
     /// What the input consists of.
     #[arg(long, short, value_enum, default_value = "raw")]
     format: Format,
@@ -91,6 +90,8 @@ pub(crate) struct Arguments {
     /// Say nothing when all went well.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -163,6 +164,9 @@ async fn produce(arguments: &Arguments, session: &Session) -> Result<(), Failure
         arguments.input_format(),
         largest,
     );
+    if arguments.files.is_empty() && !arguments.quiet && std::io::stdin().is_terminal() {
+        note("reading from the terminal; Ctrl-D at the start of a line ends the input");
+    }
     let outcome = tokio::select! {
         biased;
         () = interrupt.requested() => Err(Failure::new(Exit::Interrupted, "interrupted")),

@@ -2,8 +2,8 @@
 //!
 //! | typed | from | to |
 //! |---|---|---|
-//! | `start`, `oldest` | the first record | on and on |
-//! | `end`, `newest` | the records that are yet to come | on and on |
+//! | `start` (`oldest`, `earliest`, `beginning`) | the first record | on and on |
+//! | `end` (`newest`, `latest`) | the records that are yet to come | on and on |
 //! | `N` or `N:` | offset N | on and on |
 //! | `+N` | N after the first record | on and on |
 //! | `-N` | the last N records | on and on |
@@ -109,8 +109,8 @@ impl Bound {
             if all { text.parse().ok() } else { None }
         };
         match text {
-            "start" | "oldest" => Some(Self::Start),
-            "end" | "newest" => Some(Self::End),
+            "start" | "oldest" | "earliest" | "beginning" => Some(Self::Start),
+            "end" | "newest" | "latest" => Some(Self::End),
             text => match text.split_at_checked(1) {
                 Some(("+", count)) => digits(count).map(Self::AfterStart),
                 Some(("-", count)) => digits(count).map(Self::BeforeEnd),
@@ -195,7 +195,9 @@ mod tests {
             ("start", Bound::Start, None),
             ("oldest", Bound::Start, None),
             ("end", Bound::End, None),
+            ("earliest", Bound::Start, None),
             ("newest", Bound::End, None),
+            ("latest", Bound::End, None),
             ("47", Bound::Exact(47), None),
             ("47:", Bound::Exact(47), None),
             ("+2", Bound::AfterStart(2), None),

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::target::{Target, ended, on_every_cluster};
+use crate::target::{Target, ended, name, on_every_cluster};
 
 /// Envelopes of everything that is hard: bytes that are no text, null apart from empty, headers that repeat, escapes.
 const HARD: &str = concat!(
@@ -104,6 +104,25 @@ fn what_is_to_be_another_in_the_copy_is() {
             let headers = record["headers"].as_array().expect("a list");
             assert_eq!(headers.last().expect("one")["key"], "copied");
         }
+    });
+}
+
+#[test]
+fn the_brokers_time_is_told_from_the_senders() {
+    on_every_cluster(1, |target| {
+        let topic = name("append-time");
+        let config = ["--config", "message.timestamp.type=LogAppendTime"];
+        ended(
+            target
+                .command("topic", "create", &[&[topic.as_str()], &config[..]].concat())
+                .spawn()
+                .expect("it runs"),
+        )
+        .ok();
+        target.produce_to(&topic, &["--json"], b"{\"timestamp\":1,\"value\":\"x\"}").ok();
+        let record = &records(target.consume_from(&topic, &ALL).ok().text())[0];
+        assert_eq!(record["timestamp_type"], "append");
+        assert!(record["timestamp"].as_i64() > Some(1_754_006_400_000), "{record}");
     });
 }
 
