@@ -7,6 +7,7 @@ use crate::failure::{Context, Failure};
 use crate::workspace::Workspace;
 
 mod arrows;
+mod coded_errors;
 mod doc_paths;
 mod example_length;
 mod file_names;
@@ -126,6 +127,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
         select::check,
         sans_io::check,
         doc_paths::check,
+        coded_errors::check,
         example_length::check,
     ] {
         findings.extend(check(&tree));
