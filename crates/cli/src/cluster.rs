@@ -7,6 +7,9 @@ use onrush_runtime::{Disk, Executor, Runtime};
 use crate::config::{self, Flags, Key, Origin, Settings};
 use crate::failure::Failure;
 
+/// Where help shows them: apart, and after what a command is about.
+const CONNECTION: &str = "Connection";
+
 /// The arguments of every command that talks to a cluster. Each can also be a variable or stand in the configuration file;
 /// what is typed here is judged together with those (`config`).
 #[derive(Clone, Debug, Args)]
@@ -23,22 +26,21 @@ pub(crate) struct Cluster {
 
 /// What seldom is another than by default.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Connection")]
 struct Connection {
     /// Name in the brokers' logs and quotas [default: onrush] [env: ONRUSH_CLIENT_ID]
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION, hide_short_help = true)]
     client_id: Option<String>,
     /// Where to connect instead of an address that brokers tell (several with commas) [env: ONRUSH_REROUTE]
-    #[arg(long, value_name = "FROM=TO", hide_short_help = true)]
+    #[arg(long, value_name = "FROM=TO", help_heading = CONNECTION, hide_short_help = true)]
     reroute: Option<String>,
     /// How long a connection and its negotiation may take [default: 10s] [env: ONRUSH_CONNECT_TIMEOUT]
-    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", help_heading = CONNECTION, hide_short_help = true)]
     connect_timeout: Option<String>,
     /// How long an answer may take [default: 30s] [env: ONRUSH_REQUEST_TIMEOUT]
-    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", help_heading = CONNECTION, hide_short_help = true)]
     request_timeout: Option<String>,
     /// How long a call is repeated before it is given up [default: 1m] [env: ONRUSH_CALL_TIMEOUT]
-    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", help_heading = CONNECTION, hide_short_help = true)]
     call_timeout: Option<String>,
 }
 

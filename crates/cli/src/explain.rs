@@ -95,6 +95,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -106,6 +109,34 @@ mod tests {
                 assert!(page.contains(part), "{fault} lacks {part:?}");
             }
         }
+    }
+
+    /// Commands in backticks, with the placeholders of help as values.
+    fn commands(page: &str) -> impl Iterator<Item = &str> {
+        let quoted = page.split('`').skip(1).step_by(2);
+        quoted.filter(|text| text.starts_with("onrush "))
+    }
+
+    #[test]
+    fn what_a_page_advises_is_a_command() {
+        let mut count = 0;
+        for fault in Fault::ALL {
+            for command in commands(page(fault)) {
+                count += 1;
+                let parsed = crate::Arguments::try_parse_from(command.split_whitespace());
+                let kind = parsed.err().map(|error| error.kind());
+                // A page may name a command without all that it needs.
+                let fine = [
+                    None,
+                    Some(ErrorKind::DisplayHelp),
+                    Some(ErrorKind::DisplayVersion),
+                    Some(ErrorKind::MissingRequiredArgument),
+                    Some(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+                ];
+                assert!(fine.contains(&kind), "{fault}: {command}: {kind:?}");
+            }
+        }
+        assert!(count > 20, "{count} commands");
     }
 
     #[test]

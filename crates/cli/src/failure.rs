@@ -14,7 +14,7 @@ use onrush_runtime::Fault;
 pub(crate) enum Exit {
     /// Nothing went wrong; only the reader of the output had enough.
     Done = 0,
-    /// What was asked for was done, but its result is not right: a proof failed.
+    /// What was asked for was done, but its result is not right: a proof failed, input was malformed.
     Wrong = 1,
     /// The arguments cannot be used (clap's own code for them, too).
     Usage = 2,
@@ -30,11 +30,13 @@ pub(crate) enum Exit {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    done, but wrong: the proof failed
+  1    done, but not as it must be: a proof failed, a part of the input was malformed
   2    the arguments cannot be used
   3    something outside could not be had: a port, a directory, a broker
   4    no progress for too long: gave up
-  130  interrupted; what was taken was drained and committed";
+  130  interrupted; what was taken was drained and committed
+
+Errors have a code with a page: onrush explain ONR0012";
 
 /// A command's error: what happened and where, and what to do about it.
 #[derive(Debug)]

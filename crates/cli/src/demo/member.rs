@@ -62,6 +62,7 @@ async fn member(arguments: &Arguments, runtime: &Runtime) -> Result<(), Failure>
     let (engine, handle) = Engine::start(config, runtime, client, factory).await?;
     let mut ended = std::pin::pin!(engine.run());
     tokio::select! {
+        biased;
         ended = &mut ended => {
             let how = ended.map_or_else(|error| error.to_string(), |_| "nobody asked it to".to_owned());
             return Err(Failure::new(Exit::Wrong, format!("a member ended: {how}")));
