@@ -193,7 +193,11 @@ impl Topics {
         resource: Resource,
         overrides: Overrides,
     ) -> io::Result<()> {
+        let of_group = matches!(resource, Resource::Group(_));
         self.note(vec![Entry::Settings { resource, overrides }])?;
+        if of_group {
+            return Ok(());
+        }
         self.defaults = self.effective(started);
         let names: Vec<(Arc<str>, Uuid)> =
             self.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect();
@@ -474,7 +478,9 @@ impl Topics {
 
     /// Forces everything to the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        self.topics.values_mut().flat_map(|topic| &mut topic.logs).try_for_each(Log::close)
+        let logs = self.topics.values_mut().flat_map(|topic| &mut topic.logs);
+        // One that fails is no reason to give the others up.
+        logs.map(Log::close).fold(Ok(()), io::Result::and)
     }
 }
 

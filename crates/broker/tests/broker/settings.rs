@@ -7,8 +7,8 @@ use onrush_record::{BatchHeader, Compression};
 use onrush_runtime::{Clock, Disk};
 use onrush_wire::ErrorCode;
 use onrush_wire::message::{
-    alter_configs, create_topics, describe_configs, incremental_alter_configs,
-    list_config_resources,
+    alter_configs, consumer_group_heartbeat, create_topics, describe_configs,
+    incremental_alter_configs, list_config_resources,
 };
 
 use crate::support::*;
@@ -288,6 +288,20 @@ async fn a_groups_settings_stay_within_what_the_broker_allows() {
     assert_eq!(set.0, ErrorCode::NONE, "{}", set.1);
     assert_eq!(client.setting(GROUP_KIND, "g", session).await, ("50000".to_owned(), OF_GROUP));
     assert_eq!(client.setting(GROUP_KIND, "h", session).await.1, DEFAULT);
+    let heartbeat = "consumer.heartbeat.interval.ms";
+    client.alter(GROUP_KIND, "g", &[(heartbeat, SET, Some("6000"))]).await;
+    for (group, expected) in [("g", 6_000), ("h", 5_000)] {
+        let join = consumer_group_heartbeat::Request {
+            group_id: text(group),
+            member_id: text("member"),
+            rebalance_timeout_ms: 1_000,
+            subscribed_topic_names: Some(vec![text(TOPIC)]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let told = client.ask(1, &join).await;
+        assert_eq!((told.error_code, told.heartbeat_interval_ms), (0, expected), "{told:?}");
+    }
     let listed = |kinds: &[i8]| list_config_resources::Request {
         resource_types: kinds.to_vec(),
         ..Default::default()
