@@ -53,13 +53,22 @@ impl Checkpoint {
     }
 
     fn take(bytes: &mut Bytes) -> Option<Self> {
-        Some(Self {
+        let checkpoint = Self {
             start: bytes.try_get_i64().ok()?,
             base: bytes.try_get_i64().ok()?,
             mark: Mark::take(bytes)?,
             index: Index::take(bytes)?,
             producers: Producers::take(bytes)?,
-        })
+        };
+        checkpoint.is_sound().then_some(checkpoint)
+    }
+
+    /// Whether its parts are of one log.
+    fn is_sound(&self) -> bool {
+        let Self { start, base, mark, index, .. } = self;
+        (0..=mark.offset).contains(start)
+            && (0..=mark.offset).contains(base)
+            && index.is_within(*base, mark)
     }
 }
 
@@ -109,5 +118,47 @@ impl Draft {
 
     fn fresh(&self) -> String {
         format!("{}/{FILE}{FRESH}", self.dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(start: i64, base: i64, offset: i64, position: u64) -> Option<Checkpoint> {
+        let disk = Disk::memory();
+        disk.create_dir("t-0").expect("created");
+        let mark = Mark { offset, position, max_timestamp: 0 };
+        let parts = (Index::default(), Producers::default());
+        let draft = Draft::new(&disk, "t-0", 1, (start, base), mark, &parts.0, &parts.1);
+        draft.write().expect("written");
+        assert!(
+            Checkpoint::take(&mut draft.payload.clone().freeze()).is_none_or(|it| it.base == base)
+        );
+        draft.put_in_place().expect("placed");
+        Checkpoint::read(&disk, "t-0").expect("read")
+    }
+
+    #[test]
+    fn a_checkpoint_is_read_back_and_one_that_cannot_be_is_none() {
+        let read = stored(3, 5, 5, 0).expect("sound");
+        assert_eq!((read.start, read.base, read.mark.offset), (3, 5, 5));
+        for (start, base, offset, position) in
+            [(6, 5, 5, 0), (-1, 5, 5, 0), (3, 6, 5, 0), (3, -1, 5, 0), (3, 5, 5, 9), (3, 4, 5, 0)]
+        {
+            let read = stored(start, base, offset, position);
+            assert!(read.is_none(), "{start} {base} {offset} {position}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_not_put_in_place_is_not_read() {
+        let disk = Disk::memory();
+        disk.create_dir("t-0").expect("created");
+        let (index, producers) = (Index::default(), Producers::default());
+        let draft = Draft::new(&disk, "t-0", 1, (0, 0), Mark::at_start(0), &index, &producers);
+        draft.write().expect("written");
+        assert!(Checkpoint::read(&disk, "t-0").expect("read").is_none());
+        assert_eq!(disk.list("t-0").expect("listed"), [""; 0]);
     }
 }

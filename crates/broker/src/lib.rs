@@ -5,14 +5,17 @@
 //! socket -> server: one task per connection, one request of it at a time
 //!        -> core: header, version check, dispatch (requests/*); behind one lock
 //!        -> produce: header checks, offset patched in, the very bytes appended to the log;
-//!                    parked fetches are counted down
+//!                    parked fetches are counted down; under `Fsync::Always` parked until synced
 //!        -> fetch: a slice of the log, or parked until enough has come
 //!        -> coordinator: groups (KIP-848) and offsets, both in journals
+//! syncer -> what was written, synced outside of the lock; then parked produces are answered;
+//!           checkpoints and retention, log by log
 //! ```
 //!
 //! In the data directory: `lock`, the journals `catalogue` (`topics/catalogue.rs`), `groups` (`offsets.rs`)
 //! and `members` (`members.rs`), and per partition a directory `topic-N` of segment files
-//! (`log.rs`). After a crash `recovery.rs` cuts what was half written.
+//! (`segment.rs`), their indexes (`segment/index.rs`) and a `checkpoint` (`checkpoint.rs`). After a crash `recovery.rs` reads
+//! what stands above the checkpoint and cuts what was half written.
 //!
 //! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one
 //! node.

@@ -112,9 +112,10 @@ impl<'a> Recovery<'a> {
                 if length < mark.position {
                     return Err(shortened(segment, length, &mark));
                 }
-                segment
-                    .restore(index, &mark)
-                    .map_err(BrokerError::storage("read", segment.path()))?;
+                let restored = segment.restore(index, &mark);
+                if !restored.map_err(BrokerError::storage("read", segment.path()))? {
+                    return Err(headless(segment));
+                }
                 mark.offset
             }
             Some(checkpoint) if segment.base < checkpoint.mark.offset => {
@@ -173,6 +174,11 @@ fn cut_off(dir: &str, last: Option<&Segment>, end: i64, mark: &Mark) -> BrokerEr
         reason,
         remedy: REMEDY,
     }
+}
+
+fn headless(segment: &Segment) -> BrokerError {
+    let reason = "no batch at the start, although one was on the disk".to_owned();
+    BrokerError::Damaged { path: segment.path().to_owned(), position: 0, reason, remedy: REMEDY }
 }
 
 fn shortened(segment: &Segment, length: u64, mark: &Mark) -> BrokerError {

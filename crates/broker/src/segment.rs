@@ -96,17 +96,19 @@ impl Segment {
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
-    /// Takes the bytes up to `mark` for read, with this index. Readers see them.
-    pub(crate) fn restore(&mut self, index: Index, mark: &Mark) -> io::Result<()> {
+    /// Takes the bytes up to `mark` for read, with this index. Readers see them. False, and nothing done, if no batch
+    /// stands at the start.
+    pub(crate) fn restore(&mut self, index: Index, mark: &Mark) -> io::Result<bool> {
+        if mark.position > 0 {
+            let header = self.file.read_at(0, HEADER_LEN)?;
+            let Ok(first) = BatchHeader::parse(&header) else { return Ok(false) };
+            self.first_timestamp = Some(first.max_timestamp);
+        }
         self.index = index;
         self.len = mark.position;
         self.visible = mark.position;
         self.max_timestamp = mark.max_timestamp;
-        self.first_timestamp = match mark.position {
-            0 => None,
-            _ => self.header_at(0)?.map(|header| header.max_timestamp),
-        };
-        Ok(())
+        Ok(true)
     }
 
     /// Latest time in the first batch, if there is one.

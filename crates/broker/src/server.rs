@@ -121,8 +121,8 @@ impl Broker {
     /// Ends the connections, forces everything to the disk and unlocks the directory.
     ///
     /// # Errors
-    /// The last sync failed: what was acknowledged under `Fsync::Never` may be missing after a
-    /// power cut.
+    /// The last sync failed: what was acknowledged and not synced before, if the policy was
+    /// not `Fsync::Always`, may be missing after a power cut.
     pub async fn close(self) -> Result<(), BrokerError> {
         // Nobody listens any more if the accepting task was killed from outside.
         let _ = self.stop.send(true);

@@ -30,7 +30,7 @@ const CHECKPOINTS: Duration = Duration::from_secs(60);
 /// A file that is to be synced.
 #[derive(Debug)]
 pub(crate) enum Unsynced {
-    Log(SyncTask),
+    Log(Box<SyncTask>),
     /// The journal of committed offsets.
     Offsets(File),
 }
@@ -44,6 +44,10 @@ enum Chore {
 }
 
 impl Unsynced {
+    fn log(task: SyncTask) -> Self {
+        Self::Log(Box::new(task))
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         match self {
             Self::Log(task) => task.run(),
@@ -63,7 +67,7 @@ impl Core {
         for place in gone {
             self.settle(&place);
         }
-        let mut unsynced: VecDeque<Unsynced> = tasks.into_iter().map(Unsynced::Log).collect();
+        let mut unsynced: VecDeque<Unsynced> = tasks.into_iter().map(Unsynced::log).collect();
         if matches!(self.config.fsync, Fsync::Interval(_)) {
             if let Err(error) = self.offsets.heal() {
                 tracing::error!(code = %Fault::BrokerStorage, %error, "cannot write the committed offsets anew");
@@ -75,7 +79,7 @@ impl Core {
 
     fn perform(&mut self, chore: Chore, time_of_day: i64) -> Option<Unsynced> {
         match chore {
-            Chore::Checkpoint(place) => self.topics.checkpoint(place).map(Unsynced::Log),
+            Chore::Checkpoint(place) => self.topics.checkpoint(place).map(Unsynced::log),
             Chore::Retain(place) => {
                 self.topics.retain(&place, time_of_day);
                 self.settle(&place);

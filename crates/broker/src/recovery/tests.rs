@@ -266,3 +266,23 @@ fn a_segment_is_closed_when_it_is_old() {
     append(&mut log, 7);
     assert_eq!(log.segments().map(|segment| segment.base).collect::<Vec<_>>(), [0, 3, 6]);
 }
+
+#[test]
+fn a_start_that_changed_is_noticed_without_reading_the_rest() {
+    for (segment, closed) in
+        [("00000000000000000000.log", true), ("00000000000000000008.log", false)]
+    {
+        let scene = Scene::new(Fsync::Never);
+        let mut log = scene.open();
+        append(&mut log, 10);
+        log.close().expect("closed");
+        let file = scene.disk.open(&format!("{DIR}/{segment}")).expect("there");
+        let mut bytes = file.read_at(0, 1_000_000).expect("read").to_vec();
+        bytes[16] = 9;
+        file.truncate(0).expect("cut");
+        file.append(bytes.into()).expect("written");
+        let error = recover(&scene.disk, DIR).expect_err("refused");
+        let BrokerError::Damaged { path, position: 0, .. } = &error else { panic!("{error}") };
+        assert!(path.ends_with(segment), "closed: {closed}: {error}");
+    }
+}

@@ -79,6 +79,19 @@ impl Index {
         self.0.get(at).map(|entry| entry.position)
     }
 
+    /// Whether it can be that of a segment from `base` to `mark`. An index without entries is of an empty one.
+    pub(crate) fn is_within(&self, base: i64, mark: &Mark) -> bool {
+        match (self.0.first(), self.0.last()) {
+            (Some(first), Some(last)) => {
+                first.offset == base
+                    && first.position == 0
+                    && last.offset < mark.offset
+                    && last.position < mark.position
+            }
+            _ => base == mark.offset && mark.position == 0,
+        }
+    }
+
     pub(crate) fn put(&self, buffer: &mut BytesMut) {
         buffer.reserve(4 + self.0.len() * ENTRY);
         buffer.put_u32(self.0.len() as u32);
@@ -147,11 +160,11 @@ impl Segment {
             return Ok(None);
         }
         let stored = Mark::take(&mut payload).zip(Index::take(&mut payload));
-        let whole =
-            |(mark, _): &(Mark, Index)| mark.position == self.file.len() && mark.offset > self.base;
-        let Some((mark, index)) = stored.filter(whole) else { return Ok(None) };
-        self.restore(index, &mark)?;
-        Ok(Some(mark.offset))
+        let of_all = |(mark, index): &(Mark, Index)| {
+            mark.position == self.file.len() && index.is_within(self.base, mark)
+        };
+        let Some((mark, index)) = stored.filter(of_all) else { return Ok(None) };
+        Ok(self.restore(index, &mark)?.then_some(mark.offset))
     }
 }
 
