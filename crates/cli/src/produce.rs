@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use onrush_kafka::produce::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES};
+use onrush_kafka::produce::{BATCH_BYTES, MAX_BATCH_BYTES, MAX_REQUEST_BYTES};
 use onrush_kafka::{Compression, Header, Producer, ProducerConfig};
-use onrush_runtime::Instant;
+use onrush_runtime::{Fault, Instant};
 
 use self::acks::Acks;
 use self::input::Input;
@@ -84,7 +84,7 @@ pub(crate) struct Arguments {
     /// Give records the time of sending, also where a JSON line says otherwise.
     #[arg(long)]
     now: bool,
-    /// Largest record; raise it with the topic's max.message.bytes.
+    /// Largest record and batch: what the topic takes (max.message.bytes)
     #[arg(long, value_name = "BYTES", default_value_t = MAX_BATCH_BYTES as u64, value_parser = clap::value_parser!(u64).range(1_024..=MAX_REQUEST_BYTES as u64))]
     max_message_bytes: u64,
     /// Say nothing when all went well.
@@ -195,7 +195,15 @@ fn account(
         }
         (Err(failure), None) => failure,
         (Ok(()), Some((count, error))) => {
-            Failure::from(error).doing(format!("{count} records were not acknowledged"))
+            let failure =
+                Failure::from(error).doing(format!("{count} records were not acknowledged"));
+            let message = match failure.fault {
+                Fault::TooLarge => format!(
+                    "{failure}; a batch holds many records: set --max-message-bytes to what the topic takes"
+                ),
+                _ => failure.message,
+            };
+            Failure { message, ..failure }
         }
         (Err(failure), Some((count, error))) => {
             let message = format!("{failure}; {count} records were not acknowledged: {error}");
@@ -207,9 +215,11 @@ fn account(
 
 impl Arguments {
     fn producer(&self) -> ProducerConfig {
+        let largest = usize::try_from(self.max_message_bytes).unwrap_or(MAX_BATCH_BYTES);
         ProducerConfig {
             compression: self.compression,
-            max_batch_bytes: usize::try_from(self.max_message_bytes).unwrap_or(MAX_BATCH_BYTES),
+            batch_bytes: BATCH_BYTES.min(largest),
+            max_batch_bytes: largest,
             acks: match self.acks {
                 Acknowledged::All => onrush_kafka::Acks::All,
                 Acknowledged::Leader => onrush_kafka::Acks::Leader,

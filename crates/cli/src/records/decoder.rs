@@ -94,8 +94,88 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
+    use onrush_runtime::Random;
+
     use super::*;
     use crate::records::raw::Delimiter;
+
+    /// What becomes of an input: its records, and whether it ends well.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Outcome {
+        records: Vec<String>,
+        malformed: Option<String>,
+    }
+
+    /// Decodes `input` in pieces, whose lengths `length` says.
+    fn decoded(format: &InputFormat, input: &[u8], mut length: impl FnMut() -> usize) -> Outcome {
+        let mut decoder = Decoder::new(format, 1_000);
+        let (mut records, mut start, mut end) = (Vec::new(), 0, 0);
+        loop {
+            let ends = end == input.len();
+            let step = match decoder.next(&input[start..end], ends) {
+                Ok(step) => step,
+                Err(malformed) => {
+                    return Outcome { records, malformed: Some(malformed.to_string()) };
+                }
+            };
+            assert!(step.consumed <= end - start, "no more than there is");
+            start += step.consumed;
+            let went_on = step.consumed > 0 || step.record.is_some();
+            records.extend(step.record.map(|record| format!("{record:?}")));
+            if !went_on && ends {
+                assert_eq!(start, end, "nothing is left over");
+                return Outcome { records, malformed: None };
+            }
+            if !went_on {
+                end = input.len().min(end + length());
+            }
+        }
+    }
+
+    /// Valid inputs that cuts, swaps and other bytes make malformed ones of.
+    const SEEDS: [&[u8]; 4] = [
+        b"key:value\n\n:NULL\nNULL:x\r\nlast",
+        b"{\"key\":{\"base64\":\"AP8=\"},\"value\":\"\\u00e9\\n\"}\n\n{\"value\":null,\"headers\":[{\"key\":\"a\",\"value\":\"b\"}],\"partition\":3}",
+        b"\xef\xbb\xbfa,\"b\"\r\n1,\"x\"\"\n,y\"\r\n\r\n,2\n3,",
+        b"\0\0\0\x01k\xff\xff\xff\xff\0\0\0\0\0\0\0\x02vv",
+    ];
+
+    #[test]
+    fn the_pieces_in_which_an_input_comes_make_no_difference() {
+        let random = Random::seeded(7);
+        let below = |limit: usize| {
+            usize::try_from(random.below(u64::try_from(limit).expect("small"))).expect("small")
+        };
+        let formats = [
+            InputFormat::Raw(Delimiters {
+                record: Delimiter::line_end(),
+                key: Some(":".parse().expect("valid")),
+                null: Some("NULL".to_owned()),
+            }),
+            InputFormat::Json,
+            InputFormat::Csv { separator: b',', key: None },
+            InputFormat::Length,
+        ];
+        let (mut well, mut malformed) = (0, 0);
+        for round in 0..8_000 {
+            let kind = round % SEEDS.len();
+            let mut input = SEEDS[kind].repeat(1 + below(3));
+            for _ in 0..below(4) {
+                let (at, other) = (below(input.len()), below(input.len()));
+                match below(4) {
+                    0 => input.truncate(at.max(1)),
+                    1 => input.swap(at, other),
+                    2 => input[at] = u8::try_from(below(256)).expect("a byte"),
+                    _ => input.insert(at, b"\"\n\r,:{}\\\0"[below(9)]),
+                }
+            }
+            let whole = decoded(&formats[kind], &input, || input.len());
+            let pieces = decoded(&formats[kind], &input, || 1 + below(9));
+            assert_eq!(whole, pieces, "{:?}", input.escape_ascii().to_string());
+            if whole.malformed.is_some() { malformed += 1 } else { well += 1 }
+        }
+        assert!(well > 1_000 && malformed > 1_000, "{well} well, {malformed} malformed");
+    }
 
     #[test]
     fn a_record_without_end_is_not_kept_for_ever() {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::target::{Target, ended, on_every_cluster, signal};
+use crate::target::{Target, ended, name, on_every_cluster, signal};
 
 fn envelopes(target: &Target) -> Vec<Value> {
     let lines = target.consume(&["--json", "-o", ":end"]).ok();
@@ -87,6 +87,22 @@ fn a_fault_is_named_with_file_and_line_and_what_went_before_it_is_sent() {
         assert!(said.contains("there is no partition 7, the topic has 1"), "{said}");
         let said = target.produce(&["/nowhere/to/be/found"], b"").failed(3);
         assert!(said.contains("/nowhere/to/be/found") && said.contains("ONR0004"), "{said}");
+    });
+}
+
+#[test]
+fn what_the_topic_refuses_is_counted_as_not_acknowledged() {
+    on_every_cluster(1, |target| {
+        let topic = name("small");
+        let create = [topic.as_str(), "--config", "max.message.bytes=2000"];
+        ended(target.command("topic", "create", &create).spawn().expect("it runs")).ok();
+        let lines = format!("{}\n", "x".repeat(500)).repeat(8);
+        let said = target.produce_to(&topic, &[], lines.as_bytes()).failed(3);
+        assert!(said.contains("8 records were not acknowledged"), "{said}");
+        assert!(said.contains("8 records sent, 0 acknowledged"), "{said}");
+        assert!(said.contains("--max-message-bytes") && said.contains("ONR0026"), "{said}");
+        target.produce_to(&topic, &["--max-message-bytes", "2000"], lines.as_bytes()).ok();
+        assert_eq!(target.consume_from(&topic, &["-e"]).ok().text(), lines);
     });
 }
 
