@@ -32,6 +32,9 @@ use crate::segment::{Mark, claim};
 pub(crate) use crate::segment::{Oversized, Segment};
 use crate::{BrokerError, Fsync};
 
+/// A segment is nearly full when this part of it is left.
+const NEARLY: u64 = 8;
+
 /// The settings that logs share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogLimits {
@@ -320,6 +323,11 @@ impl Log {
             Some(failed) => Some(failed.clone()),
             None => (self.synced.position < self.active.len).then_some(active),
         }
+    }
+
+    /// Whether so much was written that a new segment will soon be begun, which syncs this one.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.active.len >= self.limits.segment_bytes - self.limits.segment_bytes / NEARLY
     }
 
     /// Whether acknowledged bytes may be missing on the disk because a sync failed.

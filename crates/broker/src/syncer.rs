@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Everything that is written while it syncs is covered by its next round, together (group commit). Under
-//! [`Fsync::Always`] a round begins as soon as something is written; else one per interval. A round never begins sooner
+//! [`Fsync::Always`] a round begins as soon as something is written; else one per interval, or when a segment is nearly full. A round never begins sooner
 //! than [`RETRY`] after one that failed. Between rounds it writes checkpoints and drops old segments, log by log.
 
 use std::collections::VecDeque;
@@ -57,9 +57,10 @@ impl Unsynced {
 }
 
 impl Core {
-    /// Whether a produce waits for the syncer.
+    /// Whether the syncer is to begin at once.
     pub(crate) fn wants_sync(&self) -> bool {
-        self.config.log_fsync() == Fsync::Always && self.topics.is_dirty()
+        let waited_for = self.config.log_fsync() == Fsync::Always && self.topics.is_dirty();
+        waited_for || self.topics.is_urgent()
     }
 
     fn take_unsynced(&mut self) -> VecDeque<Unsynced> {
@@ -137,6 +138,7 @@ impl Syncer {
             stop: stop.clone(),
             interval,
             next: now + interval,
+            earliest: now,
             // Without syncs no checkpoint could reach further than the last.
             checkpoints: (fsync != Fsync::Never).then(|| now + CHECKPOINTS),
             retention: now + retention,
@@ -177,8 +179,10 @@ struct Rounds {
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
     interval: Duration,
-    /// When the next round may begin.
+    /// When the next round begins.
     next: Instant,
+    /// Before that none begins, however urgent.
+    earliest: Instant,
     /// When checkpoints are written next.
     checkpoints: Option<Instant>,
     /// When segments are dropped next.
@@ -212,6 +216,7 @@ impl Work for Rounds {
             return Step::Worked;
         }
         if std::mem::take(&mut self.has_failed) {
+            self.earliest = now + RETRY;
             self.next = now + self.interval.max(RETRY);
         }
         self.begin(now)
@@ -224,7 +229,8 @@ impl Rounds {
             return Step::Worked;
         }
         let chores = self.checkpoints.map_or(self.retention, |at| at.min(self.retention));
-        if now < self.next {
+        let urgent = now >= self.earliest && self.shared.with_core(|core| core.topics.is_urgent());
+        if now < self.next && !urgent {
             return Step::Idle { until: Some(self.next.min(chores)) };
         }
         self.left = self.shared.with_core(Core::take_unsynced);

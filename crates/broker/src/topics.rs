@@ -74,6 +74,8 @@ pub(crate) struct Topics {
     size: u64,
     /// Logs with something for the syncer.
     dirty: BTreeSet<Place>,
+    /// Whether one of them must not wait for the next interval.
+    urgent: bool,
 }
 
 impl Topic {
@@ -119,6 +121,7 @@ impl Topics {
             changes: 0,
             size: 0,
             dirty: BTreeSet::new(),
+            urgent: false,
         };
         topics.defaults = topics.effective(config);
         topics.open_logs()?;

@@ -315,3 +315,23 @@ fn a_produce_to_a_topic_that_goes_is_not_left_waiting() {
     scene.sync();
     assert_eq!(scene.woken()[0].1.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
 }
+
+#[test]
+fn a_segment_that_is_nearly_full_is_synced_under_every_policy() {
+    for fsync in [Fsync::default(), Fsync::Never] {
+        let mut scene = Scene::new(fsync);
+        scene.produce(1, batch(-1, -1, 3_000)).expect("at once");
+        assert!(!scene.core.wants_sync(), "{fsync:?}");
+        scene.produce(1, batch(-1, -1, 600)).expect("at once");
+        assert!(scene.core.wants_sync(), "{fsync:?}");
+        scene.sync();
+        assert!(!scene.core.wants_sync(), "{fsync:?}");
+        // So the next segment needs no other sync.
+        scene.disk.fail_syncs(1);
+        let told = told(&scene.produce(1, batch(-1, -1, 600)).expect("at once"));
+        assert_eq!(told.0, ErrorCode::KAFKA_STORAGE_ERROR, "its directory could not be synced");
+        scene.disk.crash(&onrush_runtime::Random::seeded(1));
+        let mut scene = Scene::over(scene.disk, scene.core.started);
+        assert_eq!(scene.fetch(0).1, 2, "{fsync:?}");
+    }
+}

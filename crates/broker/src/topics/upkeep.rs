@@ -58,11 +58,19 @@ impl Topics {
         Some(result)
     }
 
-    /// Notes that something was written to a log.
+    /// Notes that something was written to a log. If its segment is nearly full, it is synced without delay under every
+    /// policy: a new one is begun under the lock of all requests, and little is left to be synced then.
     pub(super) fn wrote(&mut self, place: &Place) {
-        if self.limits.fsync != Fsync::Never && !self.dirty.contains(place) {
+        let soon = self.log(&place.topic, place.partition).is_ok_and(Log::is_nearly_full);
+        self.urgent |= soon;
+        if (soon || self.limits.fsync != Fsync::Never) && !self.dirty.contains(place) {
             self.dirty.insert(place.clone());
         }
+    }
+
+    /// Whether something must be synced before its time.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
     }
 
     /// Whether there is something for the syncer.
@@ -72,6 +80,7 @@ impl Topics {
 
     /// What the syncer has to do now; the places of logs that are gone.
     pub(crate) fn take_dirty(&mut self) -> (Vec<SyncTask>, Vec<Place>) {
+        self.urgent = false;
         let (mut tasks, mut gone) = (Vec::new(), Vec::new());
         for place in std::mem::take(&mut self.dirty) {
             let topic = self.topics.get(&place.topic).map(|topic| topic.id);
