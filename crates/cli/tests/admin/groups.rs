@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -98,6 +99,38 @@ fn what_is_done_above_and_what_expired_are_told_apart_from_lag() {
         assert!(text.contains("6 done above") && text.contains("3 expired unread"), "{text}");
         let plan = target.run(&["group", "reset", name, "--shift", "0", "--dry-run"]).ok();
         assert!(plan.stdout.contains("forgets 6 done above"), "{}", plan.stdout);
+    });
+}
+
+/// Ends a thread when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_group_that_keeps_up_is_never_seen_beyond_the_end() {
+    on_every_cluster(|target| {
+        target.create(1);
+        let (name, enough) = (target.name.as_str(), AtomicBool::new(false));
+        target.commit(name, &[(0, 0, "")]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| target.send_and_commit(name, &enough));
+            // A thread that nobody stops would be waited for, also by a test that has failed.
+            let _stop = Stop(&enough);
+            let mut seen = Vec::new();
+            for _ in 0..20 {
+                let described = target.run(&["group", "describe", name, "--json"]).ok().object();
+                let partition = &described["partitions"][0];
+                let number = |key: &str| partition[key].as_i64().expect("a number");
+                seen.push((number("committed"), number("end")));
+            }
+            assert!(seen.iter().all(|(committed, end)| committed <= end), "{seen:?}");
+            assert!(seen[0].0 < seen[19].0, "it went on meanwhile: {seen:?}");
+        });
     });
 }
 

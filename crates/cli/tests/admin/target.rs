@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use onrush::testing::{TestBroker, create_topic};
 use onrush_kafka::{At, Client, ClientConfig, Commit, TopicPartition};
-use onrush_runtime::{Disk, Random, Runtime};
+use onrush_runtime::{Disk, Executor, Random, Runtime};
 use serde_json::{Value, json};
 
 /// A cluster, and a name on it that no other test has.
@@ -118,6 +119,22 @@ impl Target {
         self.ask(async |client| client.commit_offsets(group, &commits).await.expect("committed"));
     }
 
+    /// Sends record after record to the target's topic, which has one partition, and commits each, until `enough`.
+    pub(crate) fn send_and_commit(&self, group: &str, enough: &AtomicBool) {
+        let mut producer = onrush::Producer::connect(&self.brokers).expect("the broker answers");
+        let (executor, client) = self.client();
+        for offset in 1.. {
+            producer.send(&self.name, None, Some(b"x")).expect("sent");
+            producer.flush().expect("acknowledged");
+            let partition = TopicPartition::new(self.name.as_str(), 0);
+            let commit = Commit { partition, offset, leader_epoch: -1, metadata: String::new() };
+            executor.block_on(client.commit_offsets(group, &[commit])).expect("committed");
+            if enough.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     /// What a group has committed: partition and offset.
     pub(crate) fn committed(&self, group: &str) -> Vec<(i32, i64)> {
         let offsets = self.ask(async |client| client.fetch_all_offsets(group).await.expect("told"));
@@ -134,12 +151,15 @@ impl Target {
     }
 
     fn ask<T>(&self, ask: impl AsyncFnOnce(Client) -> T) -> T {
+        let (executor, client) = self.client();
+        executor.block_on(ask(client))
+    }
+
+    fn client(&self) -> (Executor, Client) {
         let runtime = Runtime::production(Disk::memory());
         let executor = runtime.spawn.executor("test", 1).expect("a thread");
-        executor.block_on(async {
-            let config = ClientConfig::new([self.brokers.clone()]);
-            let client = Client::connect(config, &runtime, executor.clone()).await;
-            ask(client.expect("connected")).await
-        })
+        let config = ClientConfig::new([self.brokers.clone()]);
+        let client = executor.block_on(Client::connect(config, &runtime, executor.clone()));
+        (executor, client.expect("connected"))
     }
 }
