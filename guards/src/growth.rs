@@ -2,7 +2,7 @@
 //! gets them.
 //!
 //! No schema is written twice for this, and a version that is added to an API has its messages as
-//! soon as the decoder knows it. Of many messages the ones with the most different fields are kept.
+//! soon as the decoder knows it. Of many messages those are kept that show the most different fields.
 
 use std::collections::BTreeSet;
 
@@ -11,40 +11,59 @@ use onrush_runtime::Random;
 use onrush_wire::WireError;
 
 /// Messages that are tried, and kept.
-const TRIED: u32 = 400;
+const TRIED: u32 = 200;
 const KEPT: usize = 3;
+
+/// What names begin with: those that have one length are the same.
+pub(crate) const NAME: &[u8; 8] = b"abcdefgh";
 
 const LONGEST: usize = 400;
 /// A decoder that needs more at once has read a length that was not meant as one.
 const MOST_NEEDED: usize = 40;
+const MOST_DEAD_ENDS: u32 = 40;
 
 /// Decodes bytes to the text of a message.
 pub(crate) type Decode<'a> = &'a dyn Fn(Bytes) -> Result<String, WireError>;
 
-/// Different valid messages, the richest first.
+/// Different valid messages, which together have as many fields as were found.
 pub(crate) fn messages(seed: u64, decode: Decode<'_>) -> Vec<Vec<u8>> {
     let random = Random::seeded(seed);
     let mut grown = BTreeSet::new();
     for _ in 0..TRIED {
-        if let Some((text, bytes)) = grow(decode, &random) {
-            grown.insert((std::cmp::Reverse(variety(&text)), bytes));
-        }
+        grown.extend(grow(decode, &random));
     }
-    grown.into_iter().take(KEPT).map(|(_, bytes)| bytes).collect()
+    let mut grown: Vec<_> = grown.into_iter().map(|(text, bytes)| (words(&text), bytes)).collect();
+    let (mut kept, mut shown) = (Vec::new(), BTreeSet::new());
+    while kept.len() < KEPT {
+        let news = |(words, _): &(BTreeSet<String>, Vec<u8>)| words.difference(&shown).count();
+        let Some(best) = (0..grown.len()).max_by_key(|&at| (news(&grown[at]), grown[at].0.len()))
+        else {
+            break;
+        };
+        let (words, bytes) = grown.swap_remove(best);
+        shown.extend(words);
+        kept.push(bytes);
+    }
+    kept
 }
 
 fn grow(decode: Decode<'_>, random: &Random) -> Option<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    while bytes.len() <= LONGEST {
+    let (mut bytes, mut last) = (Vec::new(), 0);
+    let mut dead_ends = 0;
+    while bytes.len() <= LONGEST && dead_ends < MOST_DEAD_ENDS {
         match decode(Bytes::from(bytes.clone())) {
             Ok(text) => return Some((text, bytes)),
-            Err(error) => {
-                let (needed, left) = missing(&error)?;
-                if needed > MOST_NEEDED {
-                    return None;
+            Err(error) => match missing(&error) {
+                Some((needed, left)) if left < needed && needed <= MOST_NEEDED => {
+                    last = bytes.len();
+                    feed(&mut bytes, needed, needed - left, random);
                 }
-                feed(&mut bytes, needed, needed.checked_sub(left)?, random);
-            }
+                // What was fed last cannot stand here: a null, or a length without end.
+                _ => {
+                    dead_ends += 1;
+                    bytes.truncate(last);
+                }
+            },
         }
     }
     None
@@ -65,20 +84,25 @@ fn missing(error: &WireError) -> Option<(usize, usize)> {
 }
 
 /// Appends `count` bytes of a field that needs `needed`. What it is, only its width can tell: small
-/// numbers do as lengths, and letters as strings.
+/// numbers do as lengths and counts, and longer or odd fields are names.
 fn feed(bytes: &mut Vec<u8>, needed: usize, count: usize, random: &Random) {
-    let number = [0, 1, 1, 2, 2, 3, -1][random.below(7) as usize] as i64;
+    let numbers: &[i64] = match needed {
+        1 => &[0, 0, 0, 0, 1, 2, 2, 4, 4, 6],
+        2 => &[0, 3, 3, 5, -1],
+        _ => &[0, 1, 1, 2, 3, -1],
+    };
+    let number = numbers[random.below(numbers.len() as u64) as usize];
     match needed {
         1 | 2 | 4 | 8 if needed == count => bytes.extend(&number.to_be_bytes()[8 - needed..]),
         16 if needed == count => bytes.extend((0..16).map(|_| random.next_u64() as u8)),
-        _ => bytes.extend((0..count).map(|_| b"abcd"[random.below(4) as usize])),
+        _ => bytes.extend(NAME.iter().cycle().take(count)),
     }
 }
 
-/// How many different words a text has: names of fields, mostly.
-fn variety(text: &str) -> usize {
+/// The words of a text: names of fields, mostly.
+fn words(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphabetic() && c != '_');
-    words.filter(|word| word.len() > 2).collect::<BTreeSet<_>>().len()
+    words.filter(|word| word.len() > 2).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -96,8 +120,10 @@ mod tests {
             };
             let messages = messages(1, &decode);
             assert_eq!(messages.len(), KEPT);
-            let text = decode(messages[0].clone().into()).unwrap();
-            assert!(text.contains("JoinGroupRequestProtocol"), "{text}");
+            let texts: Vec<String> =
+                messages.into_iter().map(|message| decode(message.into()).unwrap()).collect();
+            let nested = |text: &String| text.contains("JoinGroupRequestProtocol");
+            assert!(texts.iter().any(nested), "{texts:?}");
         }
     }
 }

@@ -159,5 +159,5 @@ apis! {
     list_groups describe_groups delete_groups describe_configs incremental_alter_configs
     alter_configs create_partitions delete_records describe_cluster describe_log_dirs
     describe_topic_partitions add_partitions_to_txn add_offsets_to_txn end_txn txn_offset_commit
-    sasl_handshake sasl_authenticate
+    sasl_handshake sasl_authenticate list_config_resources
 }
