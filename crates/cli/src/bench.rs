@@ -210,7 +210,7 @@ fn print(json: bool, figures: &Figures) -> Result<(), Failure> {
     }
     let broker =
         |figure: Option<f64>| figure.map_or_else(String::new, |ns| format!("  (broker {ns:.0})"));
-    stdout::print(format!(
+    stdout::print(&format!(
         "CPU ns per event, median of {} runs of {} events\n\
          produce      {:>6.1}{}\n\
          fetch        {:>6.1}{}\n\
@@ -264,7 +264,7 @@ async fn memory(
     if arguments.json {
         return table::print_json([&figures]);
     }
-    stdout::print(format!(
+    stdout::print(&format!(
         "{} events in {} s\nresident memory, second half against first: members {}, broker {:?}\n",
         figures.events, figures.seconds, figures.ratio, figures.broker_ratio
     ))

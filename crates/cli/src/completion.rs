@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let shell = shells.completer(name).ok_or_else(|| Failure::usage("no such shell"))?;
     let written = shell.write_registration(VARIABLE, "onrush", "onrush", "onrush", &mut script);
     written.map_err(|error| Failure::output(&error))?;
-    stdout::print(script)
+    stdout::write(&script)
 }
 
 /// The commands, with completers wherever the help says TOPIC, GROUP or CLUSTER.
@@ -112,7 +112,9 @@ impl Names {
         let words: Vec<String> =
             std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         let names = self.all(&flags(&words));
-        let fitting = names.into_iter().filter(|name| name.starts_with(&*typed));
+        // The cluster's own topics are offered to those who ask for them.
+        let wanted = |name: &String| typed.starts_with('_') || !name.starts_with("__");
+        let fitting = names.into_iter().filter(|name| name.starts_with(&*typed) && wanted(name));
         fitting.map(CompletionCandidate::new).collect()
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         },
     };
-    stdout::print(text)
+    stdout::print(&text)
 }
 
 /// The first line of its page, which repeats the code.

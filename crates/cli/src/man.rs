@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments, command: Command) -> Result<(), Failure
         None => {
             let mut page = Vec::new();
             Man::new(command).render(&mut page).map_err(|error| Failure::output(&error))?;
-            stdout::print(page)
+            stdout::write(&page)
         }
         Some(directory) => std::fs::create_dir_all(directory)
             .and_then(|()| clap_mangen::generate_to(command, directory))

@@ -4,9 +4,14 @@ use std::io::Write;
 
 use crate::failure::Failure;
 
-/// Writes all of it.
-pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<(), Failure> {
+/// Writes all of the text.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    write(text.as_bytes())
+}
+
+/// Writes all of the bytes.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(data.as_ref()).and_then(|()| out.flush());
+    let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| Failure::output(&error))
 }

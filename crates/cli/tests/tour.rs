@@ -2,7 +2,6 @@
 //!
 //! What stands after `$ ` in a block marked `console` is given to the shell, what follows is what it must print; `[..]` stands
 //! for any text within a line, a line `...` for any lines. Every command must succeed.
-#![expect(clippy::disallowed_methods, reason = "a test reads the documents")]
 #![expect(clippy::disallowed_types, reason = "a test looks for a free port")]
 
 use std::io::{BufRead, BufReader, Write};

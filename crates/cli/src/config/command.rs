@@ -16,8 +16,9 @@ use crate::stdout;
 
 /// Show and change which cluster commands talk to.
 ///
-/// Clusters have names in one TOML file. Every key is also a flag and an ONRUSH_ variable; a flag goes before a variable, and
-/// that before the file.
+/// Clusters have names in one TOML file, which `path` tells and ONRUSH_CONFIG can name. Every key is also a flag and an ONRUSH_
+/// variable; a flag goes before a variable, and that before the file. A cluster named by --cluster goes before variables, and
+/// brokers that are given more explicitly than a cluster leave the cluster out, with all its keys.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -83,11 +84,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Show { cluster, origin, json } => {
             let file = file::read(&environment)?;
             let settings = resolve(&cluster.flags(), &environment, file.as_ref())?;
-            stdout::print(show(&settings, *origin, *json))
+            stdout::print(&show(&settings, *origin, *json))
         }
         Command::List { json } => {
             let (_, profiles) = profiles(&environment)?;
-            stdout::print(list(&profiles, *json))
+            stdout::print(&list(&profiles, *json))
         }
         Command::Use { name } => {
             let (found, profiles) = profiles(&environment)?;
@@ -99,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let text = adding(&found.text, &profiles, name, cluster)?;
             file::write(&found.path, &text)
         }
-        Command::Path => stdout::print(format!("{}\n", path(&environment)?.display())),
+        Command::Path => stdout::print(&format!("{}\n", path(&environment)?.display())),
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn print_csv() -> Result<(), Failure> {
     let csv = flights::csv().map_err(|error| Failure::unavailable(error.to_string()))?;
-    stdout::print(csv)
+    stdout::write(&csv)
 }
 
 async fn demo(
