@@ -24,9 +24,11 @@ use crate::parked::ConnectionId;
 /// Bytes read ahead for small requests. Longer ones are read into a buffer of their own.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// Bytes reserved for a frame before any of it came; beyond, memory grows with what the peer really
-/// sends.
-const RESERVED: usize = 1024 * 1024;
+/// Bytes reserved for a frame before any of it came.
+const RESERVED: usize = 16 * 1024;
+
+/// Bytes reserved once those are full; beyond, memory grows with what the peer really sends.
+const RESERVED_NEXT: usize = 1024 * 1024;
 
 /// Most segments handed to the system in one write.
 const MAX_SLICES: usize = 64;
@@ -152,17 +154,21 @@ async fn read_frame(
         }
     }
     let announced = frame_len(prefix, max)?;
-    let mut held = memory.hold(0);
     let mut frame = BytesMut::with_capacity(announced.min(RESERVED));
+    let mut held = memory.hold(frame.capacity());
     let mut body = reader.take(announced as u64);
     while frame.len() < announced {
-        // With a limit: half frames may hold all of the room and wait for each other.
-        if frame.len() >= RESERVED && timeout(PATIENCE, memory.room()).await.is_err() {
-            return Err(Closed::NoRoom { announced });
+        if frame.len() == frame.capacity() {
+            // With a limit: half frames may hold all of the room and wait for each other.
+            if timeout(PATIENCE, memory.room()).await.is_err() {
+                return Err(Closed::NoRoom { announced });
+            }
+            let more = RESERVED_NEXT.max(frame.len()).min(announced - frame.len());
+            frame.reserve(more);
+            held.grow(more);
         }
-        match progress("sent a request", body.read_buf(&mut frame)).await? {
-            0 => return Err(Closed::HalfFrame { got: frame.len(), announced }),
-            more => held.grow(more),
+        if progress("sent a request", body.read_buf(&mut frame)).await? == 0 {
+            return Err(Closed::HalfFrame { got: frame.len(), announced });
         }
     }
     Ok(Some((frame.freeze(), held)))

@@ -2,7 +2,7 @@
 //!
 //! One sum over all connections. A frame counts as its bytes come in, until it was handled; a frame that would
 //! lift the sum above [`MAX_AT_WORK`] waits. An answer counts until it was written, and may be [`Memory::share`] long: a
-//! sixteenth of what is left, so peers that ask for everything and never read leave something for the others. Who makes no
+//! 64th of what is left, so peers that ask for everything and never read leave something for the others. Who makes no
 //! progress for [`PATIENCE`](super::connection::PATIENCE) is thrown out, so that what they hold comes back.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::config::MAX_AT_WORK;
 
 /// One answer gets this part of what is left.
-const SHARE: usize = 16;
+const SHARE: usize = 64;
 
 /// What is at work.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ mod tests {
     async fn the_greedy_leave_something_and_room_comes_back() {
         let memory = Arc::new(Memory::default());
         let mut greedy: Vec<Held> = (0..60).map(|_| memory.hold(memory.share())).collect();
-        assert!(memory.share() > MAX_AT_WORK / SHARE / 64, "{}", memory.share());
+        assert!(memory.share() > MAX_AT_WORK / SHARE / 4, "{}", memory.share());
         greedy.push(memory.hold(MAX_AT_WORK));
         assert_eq!(memory.share(), 0);
         let waiting = memory.room();

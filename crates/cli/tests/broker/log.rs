@@ -17,6 +17,9 @@ pub(crate) type Logged = BTreeMap<(i32, i64), u64>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Offsets by partition.
+pub(crate) type Ends = BTreeMap<i32, i64>;
+
 /// A reader at the end of every partition.
 pub(crate) struct Tail {
     _fetcher: Fetcher,
@@ -26,7 +29,7 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) fn start(client: &Client) -> Self {
         let seen = Arc::new(Seen::default());
-        Self { _fetcher: from_the_start(client, &seen), seen }
+        Self { _fetcher: from(client, &Ends::new(), &seen), seen }
     }
 
     /// What it has read.
@@ -37,11 +40,25 @@ impl Tail {
 
 /// Everything that is in the log.
 pub(crate) async fn read_all(client: &Client) -> Logged {
+    read_since(client, &Ends::new()).await
+}
+
+/// Where the partitions end now.
+pub(crate) async fn ends(client: &Client) -> Ends {
     let ends = client.list_offsets(&partitions(), At::Latest).await.expect("the ends");
+    ends.into_iter().map(|(place, end)| (place.partition, end.offset)).collect()
+}
+
+/// What came after these ends of before.
+pub(crate) async fn read_since(client: &Client, before: &Ends) -> Logged {
+    let ends = ends(client).await;
     let seen = Arc::new(Seen::default());
-    let fetcher = from_the_start(client, &seen);
+    let fetcher = from(client, before, &seen);
     let complete = async {
-        while ends.iter().any(|(place, end)| seen.lock().next(place.partition) < end.offset) {
+        let missing = |(partition, end): (&i32, &i64)| {
+            seen.lock().next(*partition).max(before.get(partition).copied().unwrap_or(0)) < *end
+        };
+        while ends.iter().any(missing) {
             seen.changed.notified().await;
         }
     };
@@ -55,10 +72,11 @@ fn partitions() -> Vec<TopicPartition> {
     (0..PARTITIONS).map(|partition| TopicPartition::new(TOPIC, partition)).collect()
 }
 
-fn from_the_start(client: &Client, seen: &Arc<Seen>) -> Fetcher {
+fn from(client: &Client, starts: &Ends, seen: &Arc<Seen>) -> Fetcher {
     let fetcher = Fetcher::start(client, FetchConfig::default());
     for partition in partitions() {
-        fetcher.assign(partition, 0, 0, seen.clone());
+        let start = starts.get(&partition.partition).copied().unwrap_or(0);
+        fetcher.assign(partition, 0, start, seen.clone());
     }
     fetcher
 }
@@ -89,8 +107,8 @@ impl State {
             let payload = decompressor.payload(&raw, &mut buffer).expect("decompressed");
             for record in records(payload.bytes(&raw, &buffer), &raw.header) {
                 let record = record.expect("a record");
-                let value = record.value.and_then(|value| value.try_into().ok());
-                let number = u64::from_be_bytes(value.expect("a number"));
+                let number = record.value.and_then(|value| value.first_chunk::<8>());
+                let number = u64::from_be_bytes(*number.expect("a number"));
                 self.logged.insert((partition, record.offset), number);
             }
             self.next.insert(partition, raw.header.last_offset() + 1);
