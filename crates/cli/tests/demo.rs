@@ -1,6 +1,6 @@
 //! `onrush demo --kill` as a process: its proof, and that nothing outlives it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -88,12 +88,25 @@ fn nothing_outlives_a_demo_that_is_killed() {
         // The broker and four members.
         (children.len() == 5).then_some(children)
     });
-    // One that stands still reads no end of a pipe.
-    let stopped = children.last().expect("a child").to_string();
+    // One that stands still, as victims do before they die, reads no end of a pipe.
+    let stopped = await_some(|| owner_of_a_journal(&keep.join("journal"))).to_string();
     assert!(Command::new("kill").args(["-STOP", &stopped]).status().expect("kill").success());
     demo.0.kill().expect("SIGKILL");
     demo.0.wait().expect("it ended");
     await_some(|| children.iter().all(|child| !is_alive(*child)).then_some(()));
+}
+
+/// The process that is named by the header of some journal.
+#[cfg(target_os = "linux")]
+fn owner_of_a_journal(folder: &Path) -> Option<u32> {
+    let mut journals =
+        std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|file| file.path());
+    let is_journal = |path: &PathBuf| path.extension().is_some_and(|end| end == "journal");
+    let journal = journals.find(is_journal)?;
+    let mut header = [0; 56];
+    let file = std::fs::File::options().read(true).open(journal).ok()?;
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut header, 0).ok()?;
+    header.last_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Asks again until there is an answer.

@@ -5,13 +5,9 @@ use onrush_kafka::{ConfigChange, ConfigOperation, ConfigResource, Effect};
 use super::super::run::Target;
 use crate::stderr;
 
-/// What the embedded broker is told. Members report several times within a session.
-pub(in super::super) const BROKER_SETTINGS: [&str; 4] = [
-    "--config",
-    "group.consumer.session.timeout.ms=3000",
-    "--config",
-    "group.consumer.heartbeat.interval.ms=500",
-];
+/// What the embedded broker is told; it has members report several times within a session.
+pub(in super::super) const BROKER_SETTINGS: [&str; 2] =
+    ["--config", "group.consumer.session.timeout.ms=3000"];
 
 /// The same for a group of a cluster that is not ours.
 const GROUP_SETTINGS: [(&str, &str); 2] =
