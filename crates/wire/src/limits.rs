@@ -10,9 +10,16 @@ pub const MAX_RESPONSE: usize = 100 * 1024 * 1024;
 /// Largest body of a request without record batches: the commits of 1,000 partitions with full metadata.
 ///
 /// It is held shorter than a frame because the schema codec turns such a body into structs: an empty string is one byte on
-/// the wire and 32 in a vector that grows by doubling, and an announced count of tagged fields reserves 40 bytes for every
-/// byte that is left. A hostile body can so cost about a hundred times its length until it is refused.
+/// the wire and 32 in a vector that grows by doubling. A hostile body can so fill about a hundred times its length until it
+/// is refused, and have more than that reserved: see [`RESERVED_PER_BYTE`].
 pub const MAX_REQUEST_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// What the schema codec reserves at most for each byte of a body, filled or not.
+///
+/// For an array it reserves as many elements as the count says, or as many as there are bytes left, at each level of
+/// nesting; some elements are structs of hundreds of bytes. Only what is filled ever takes memory from the machine. The
+/// fuzz targets hold every message to this.
+pub const RESERVED_PER_BYTE: usize = 1024;
 
 /// Largest body of a response without record batches: the metadata of 200,000 partitions. See [`MAX_REQUEST_MESSAGE`].
 pub const MAX_RESPONSE_MESSAGE: usize = 16 * 1024 * 1024;

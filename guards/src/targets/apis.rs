@@ -3,15 +3,15 @@
 use bytes::{Bytes, BytesMut};
 use onrush_wire::fetch::{FetchRequest, FetchResponse};
 use onrush_wire::frame::PREFIX;
+use onrush_wire::limits::RESERVED_PER_BYTE;
 use onrush_wire::message::{self, Request};
 use onrush_wire::produce::{ProduceRequest, ProduceResponse};
 use onrush_wire::{ApiKey, RequestHeader, WireError};
 
 use crate::memory::bounded;
 
-/// What a body costs at most while it is decoded, per byte (`onrush_wire::limits`), and besides.
-const COST_PER_BYTE: usize = 128;
-const COST: usize = 64 * 1024;
+/// What a body costs at most while it is decoded, besides the limit per byte: the text of an error.
+const COST: usize = 16 * 1024;
 
 /// One API.
 pub(crate) struct Api {
@@ -125,7 +125,7 @@ fn checked<T: PartialEq + std::fmt::Debug>(
     decode: impl Fn(Bytes) -> Result<T, WireError>,
     encode: impl Fn(&T) -> Result<Bytes, WireError>,
 ) -> Result<(), WireError> {
-    let decoded = bounded(COST + bytes.len() * COST_PER_BYTE, || decode(bytes))?;
+    let decoded = bounded(COST + bytes.len() * RESERVED_PER_BYTE, || decode(bytes))?;
     let encoded = match encode(&decoded) {
         Ok(encoded) => encoded,
         Err(error) => panic!("accepted, but cannot be encoded: {error}\n{decoded:?}"),
