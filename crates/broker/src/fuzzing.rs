@@ -46,7 +46,10 @@ impl Bench {
     pub fn request(&mut self, frame: Bytes) -> Answer {
         match self.core.handle(Instant::now(), CONNECTION, MAX_FETCH_BYTES, frame) {
             Ok(Outcome::Parked(_)) => {
-                match self.core.resume(Instant::now(), CONNECTION, MAX_FETCH_BYTES) {
+                let resumed = self.core.resume(Instant::now(), CONNECTION, MAX_FETCH_BYTES);
+                // A member may have to go on waiting for others: its client goes away instead.
+                self.core.disconnected(Instant::now(), CONNECTION);
+                match resumed {
                     Some(Ok(outcome)) => answer(outcome),
                     Some(Err(_)) => Answer::Closed,
                     None => Answer::None,

@@ -84,10 +84,34 @@ impl Group {
         stored: &Stored,
     ) -> Result<Self, String> {
         match kind {
+            // The broker stopped in between while the group became one of the other kind; whoever was in
+            // it had left before.
+            Kind::Consumer if stored.contains_key(classic::GROUP_ENTRY) => {
+                Ok(Self::Consumer(ConsumerGroup::new(epoch)))
+            }
             Kind::Consumer => {
                 ConsumerGroup::restored(now, session_timeout, epoch, stored).map(Self::Consumer)
             }
             Kind::Classic => ClassicGroup::restored(now, epoch, stored).map(Self::Classic),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::Clock;
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_was_about_to_change_its_kind_is_empty() {
+        let now = Clock::System.now();
+        let classic = ClassicGroup::new(7).stored();
+        let consumer = Stored::from([("m".to_owned(), bytes::Bytes::from_static(b"member"))]);
+        for (kind, stored) in [(Kind::Consumer, &classic), (Kind::Classic, &consumer)] {
+            let session = std::time::Duration::from_secs(1);
+            let group = Group::restored(now, session, (7, kind), stored).expect("readable");
+            assert!(group.is_empty() && group.epoch() == 7 && group.kind() == kind);
         }
     }
 }

@@ -7,7 +7,7 @@
 //!        -> produce: header checks, offset patched in, the very bytes appended to the log;
 //!                    parked fetches are counted down; under `Fsync::Always` parked until synced
 //!        -> fetch: a slice of the log, or parked until enough has come
-//!        -> coordinator: groups (KIP-848) and offsets, both in journals
+//!        -> coordinator: groups (KIP-848 and classic) and offsets, both in journals
 //! syncer -> what was written, synced outside of the lock; then parked produces are answered;
 //!           checkpoints and retention, log by log
 //! ```
@@ -17,8 +17,7 @@
 //! (`segment.rs`), their indexes (`segment/index.rs`) and a `checkpoint` (`checkpoint.rs`). After a crash `recovery.rs` reads
 //! what stands above the checkpoint and cuts what was half written.
 //!
-//! Absent on purpose: transactions, groups of the older protocol, fetch sessions, more than one
-//! node.
+//! Absent on purpose: transactions, fetch sessions, more than one node.
 #![forbid(unsafe_code)]
 
 mod checkpoint;

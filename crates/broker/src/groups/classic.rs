@@ -41,6 +41,7 @@ use onrush_wire::ErrorCode;
 pub(crate) use self::join::{Joining, Limits};
 pub(crate) use self::member::{Member, Protocol};
 use self::rebalance::JoinTimer;
+pub(crate) use self::stored::GROUP_ENTRY;
 pub(crate) use self::sync::{Leaving, Syncing};
 use crate::parked::ConnectionId;
 

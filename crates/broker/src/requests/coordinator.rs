@@ -11,6 +11,7 @@ mod offset_fetch;
 mod sync_group;
 mod waiting;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onrush_runtime::Instant;
@@ -91,6 +92,14 @@ impl Core {
         Ok(())
     }
 
+    /// Makes room when there are too many groups: those go that nobody joined after all.
+    fn forget_idle_groups(&mut self, now: Instant) {
+        if self.groups.len() >= MAX_GROUPS {
+            let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
+            ids.iter().for_each(|id| self.expire_members(now, id));
+        }
+    }
+
     /// Who sent a request.
     pub(crate) fn client(&self, caller: Caller) -> Client {
         // The form in which Kafka's tools show addresses.
@@ -149,4 +158,11 @@ fn by_topic(partitions: &Partitions) -> impl Iterator<Item = (Uuid, Vec<i32>)> {
         }
     }
     topics.into_iter()
+}
+
+/// Keeps what is named first of each name: what a group is told can be a thousand times longer than
+/// its name, and many names fit into a request.
+fn keep_first<T>(asked: &mut Vec<T>, name: impl Fn(&T) -> &KafkaString) {
+    let mut seen = BTreeSet::new();
+    asked.retain(|asked| seen.insert(name(asked).to_string()));
 }

@@ -280,3 +280,22 @@ async fn offsets_are_deleted_unless_somebody_consumes_the_topic() {
         assert_eq!(committed(&mut client, group).await, -1);
     }
 }
+
+#[tokio::test]
+async fn who_asks_for_a_group_many_times_is_told_once() {
+    let (_broker, mut client, _) = broker_with_groups(&Disk::memory()).await;
+    let groups = vec![text(CLASSIC); 1_000];
+    let request = describe_groups::Request { groups, ..Default::default() };
+    assert_eq!(client.ask(6, &request).await.groups.len(), 1);
+    let group_ids = vec![text(CONSUMER); 1_000];
+    let request = consumer_group_describe::Request { group_ids, ..Default::default() };
+    assert_eq!(client.ask(1, &request).await.groups.len(), 1);
+    let all = offset_fetch::request::OffsetFetchRequestGroup {
+        group_id: text(SIMPLE),
+        member_epoch: -1,
+        topics: None,
+        ..Default::default()
+    };
+    let request = offset_fetch::Request { groups: vec![all; 1_000], ..Default::default() };
+    assert_eq!(client.ask(9, &request).await.groups.len(), 1);
+}

@@ -14,13 +14,13 @@ use crate::groups::Client;
 use crate::journal::{put_string, take_string};
 use crate::members::Stored;
 
-/// The id of the entry of the group.
-const GROUP: &str = "";
+/// The id of the entry of the group; only classic groups have it.
+pub(crate) const GROUP_ENTRY: &str = "";
 
 impl ClassicGroup {
     /// The group, to be stored.
     pub(crate) fn stored(&self) -> Stored {
-        let mut stored = Stored::from([(GROUP.to_owned(), self.encode())]);
+        let mut stored = Stored::from([(GROUP_ENTRY.to_owned(), self.encode())]);
         let members = self.members.iter().map(|(id, member)| (id.clone(), encode_member(member)));
         stored.extend(members);
         stored
@@ -30,13 +30,13 @@ impl ClassicGroup {
     /// generation that is known of; members of one before must join again.
     pub(crate) fn restored(now: Instant, epoch: i32, stored: &Stored) -> Result<Self, String> {
         let mut group = Self::new(epoch);
-        let Some(bytes) = stored.get(GROUP) else { return Ok(group) };
+        let Some(bytes) = stored.get(GROUP_ENTRY) else { return Ok(group) };
         group.decode(bytes.clone())?;
         if group.generation < epoch {
             group = Self { protocol_type: group.protocol_type, ..Self::new(epoch) };
             return Ok(group);
         }
-        for (id, bytes) in stored.iter().filter(|(id, _)| *id != GROUP) {
+        for (id, bytes) in stored.iter().filter(|(id, _)| *id != GROUP_ENTRY) {
             let member = decode_member(now, bytes.clone())?;
             if let Some(instance) = &member.instance {
                 group.instances.insert(instance.clone(), id.clone());

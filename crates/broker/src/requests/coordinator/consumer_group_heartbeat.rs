@@ -102,7 +102,7 @@ impl Core {
     fn make_consumer_group(&mut self, id: &Arc<str>, report: &Report) -> Result<(), Refusal> {
         match self.groups.get(id) {
             Some(Group::Consumer(_)) => {}
-            Some(Group::Classic(group)) if !group.is_idle() => {
+            Some(Group::Classic(group)) if !group.is_empty() => {
                 let reason = format!("{id} is a classic group with members, not a consumer group");
                 return Err((ErrorCode::GROUP_ID_NOT_FOUND, reason));
             }

@@ -8,7 +8,7 @@ use onrush_wire::message::describe_groups::response as classic;
 use onrush_wire::message::{consumer_group_describe, describe_groups};
 use onrush_wire::{ErrorCode, KafkaString};
 
-use super::by_topic;
+use super::{by_topic, keep_first};
 use crate::core::{Core, string};
 use crate::groups::Group;
 use crate::groups::classic::{ClassicGroup, Member, State};
@@ -36,8 +36,9 @@ impl Core {
         &mut self,
         now: Instant,
         version: i16,
-        request: describe_groups::Request,
+        mut request: describe_groups::Request,
     ) -> describe_groups::Response {
+        keep_first(&mut request.groups, |id| id);
         let operations = operations(request.include_authorized_operations);
         let describe = |id: KafkaString| {
             self.expire_members(now, id.as_str());
@@ -79,8 +80,9 @@ impl Core {
     pub(crate) fn consumer_group_describe(
         &mut self,
         now: Instant,
-        request: consumer_group_describe::Request,
+        mut request: consumer_group_describe::Request,
     ) -> consumer_group_describe::Response {
+        keep_first(&mut request.group_ids, |id| id);
         let operations = operations(request.include_authorized_operations);
         let describe = |id: KafkaString| {
             self.expire_members(now, id.as_str());

@@ -14,6 +14,7 @@ use onrush_wire::message::offset_fetch::response::{
 use onrush_wire::message::offset_fetch::{Request, Response};
 use onrush_wire::{ErrorCode, Uuid};
 
+use super::keep_first;
 use crate::core::{Core, string};
 use crate::groups::Group;
 use crate::offsets::Committed;
@@ -30,9 +31,10 @@ impl Core {
         &mut self,
         now: Instant,
         version: i16,
-        request: Request,
+        mut request: Request,
     ) -> Response {
         if version >= SEVERAL {
+            keep_first(&mut request.groups, |group| &group.group_id);
             let groups = request
                 .groups
                 .iter()

@@ -62,7 +62,9 @@ impl Core {
         now: Instant,
         id: &str,
     ) -> Result<&mut ClassicGroup, ErrorCode> {
-        self.check_group(id)?;
+        if id.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
         self.expire_members(now, id);
         match self.groups.get_mut(id) {
             Some(Group::Classic(group)) => Ok(group),

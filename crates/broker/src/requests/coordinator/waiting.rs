@@ -85,9 +85,12 @@ impl Core {
     pub(super) fn publish(&mut self, now: Instant, id: &str) {
         let limits = self.limits();
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
-        if group.take_unstored()
-            && let Err(error) = self.store(id)
-        {
+        let is_next = group.take_unstored();
+        if is_next {
+            let (generation, members) = (group.generation(), group.members().len());
+            tracing::info!(group = id, generation, members, "a group reached a generation");
+        }
+        if is_next && let Err(error) = self.store(id) {
             tracing::error!(group = id, code = %Fault::BrokerStorage, %error, "cannot store a group");
             if let Some(Group::Classic(group)) = self.groups.get_mut(id) {
                 group.not_stored(now, limits);
