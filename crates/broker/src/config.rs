@@ -258,8 +258,34 @@ impl BrokerConfig {
                 format!("must be at most {MAX_BATCH}"),
             ));
         }
+        for (field, min, max) in self.ranges() {
+            if min > max {
+                return Err(invalid(field, "must not be above the longest".to_owned()));
+            }
+        }
         self.segment_bytes = self.segment_within_cap(self.segment_bytes);
         Ok(self)
+    }
+
+    /// The shortest and longest of what others choose.
+    fn ranges(&self) -> [(&'static str, Duration, Duration); 3] {
+        [
+            (
+                "group_min_session_timeout (group.min.session.timeout.ms)",
+                self.group_min_session_timeout,
+                self.group_max_session_timeout,
+            ),
+            (
+                "group_consumer_min_session_timeout (group.consumer.min.session.timeout.ms)",
+                self.group_consumer_min_session_timeout,
+                self.group_consumer_max_session_timeout,
+            ),
+            (
+                "group_consumer_min_heartbeat_interval (group.consumer.min.heartbeat.interval.ms)",
+                self.group_consumer_min_heartbeat_interval,
+                self.group_consumer_max_heartbeat_interval,
+            ),
+        ]
     }
 }
 
@@ -304,6 +330,14 @@ mod tests {
             BrokerConfig { heartbeat_interval: Duration::from_secs(45), ..BrokerConfig::default() };
         let error = config.validated().expect_err("as long as the session");
         assert!(error.to_string().contains("heartbeat_interval"), "{error}");
+    }
+
+    #[test]
+    fn the_shortest_is_not_above_the_longest() {
+        let mut config = BrokerConfig::default();
+        config.set([("group.min.session.timeout.ms", "1800001")]).expect("in its own range");
+        let error = config.validated().expect_err("above the longest");
+        assert!(error.to_string().contains("group.min.session.timeout.ms"), "{error}");
     }
 
     #[test]
