@@ -1,9 +1,12 @@
 //! `--group`: what was written is committed, nothing else.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
 use onrush::testing::lag;
+use tempfile::NamedTempFile;
 
 use crate::target::{ended, name, on_every_cluster, signal};
-use std::io::{BufRead, BufReader};
 
 #[test]
 fn a_group_goes_on_where_it_was() {
@@ -86,5 +89,51 @@ fn two_members_share_the_partitions() {
         let (first, second) = (ended(first).ok(), ended(second).ok());
         assert_ne!(first.text(), second.text());
         assert_eq!(lag(&target.brokers, &group, &target.topic).expect("it answers"), 2);
+    });
+}
+
+/// What a command has written to its file so far.
+fn written(file: &NamedTempFile) -> String {
+    let mut text = String::new();
+    file.reopen().expect("there").read_to_string(&mut text).expect("text");
+    text
+}
+
+#[test]
+fn partitions_change_hands_without_a_loss_or_a_repetition() {
+    on_every_cluster(4, |target| {
+        let group = name("group");
+        let member = |file: &NamedTempFile| {
+            let mut onrush = target.command("consume", &target.topic, &["--group", &group]);
+            onrush.stdout(Stdio::from(file.reopen().expect("there"))).spawn().expect("it runs")
+        };
+        let mut next = 0;
+        let mut produce = || {
+            let lines: String = (next..next + 400).map(|n| format!("{n}:{n}\n")).collect();
+            next += 400;
+            target.produce(&["-q", "-K", ":"], lines.as_bytes()).ok();
+            next
+        };
+        let files = [(); 2].map(|()| NamedTempFile::new().expect("a file"));
+        let first = member(&files[0]);
+        while written(&files[0]).is_empty() {
+            produce();
+        }
+        let second = member(&files[1]);
+        while written(&files[1]).is_empty() {
+            produce();
+        }
+        produce();
+        signal(&first, "-INT");
+        ended(first).failed(130);
+        let produced = produce();
+        while lag(&target.brokers, &group, &target.topic).expect("it answers") > 0 {}
+        signal(&second, "-INT");
+        ended(second).failed(130);
+        let texts = files.map(|file| written(&file));
+        let mut got: Vec<u32> =
+            texts.iter().flat_map(|text| text.lines()).map(|n| n.parse().expect("whole")).collect();
+        got.sort_unstable();
+        assert_eq!(got, (0..produced).collect::<Vec<_>>());
     });
 }
