@@ -47,7 +47,9 @@ fn sessions_are_as_written() {
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
     // More than a pipe holds, so that the writer meets the closed end.
-    for arguments in [&["completion", "bash"][..], &["explain"], &["man"], &["--help"]] {
+    for arguments in
+        [&["demo", "--csv"][..], &["completion", "bash"], &["explain"], &["man"], &["--help"]]
+    {
         let mut child = onrush(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
