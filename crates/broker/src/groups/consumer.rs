@@ -35,6 +35,7 @@ use std::time::Duration;
 use onrush_runtime::Instant;
 use onrush_wire::{ErrorCode, Uuid};
 
+pub(crate) use self::assignor::Assignor;
 use self::member::Member;
 use self::patterns::{MAX_PATTERNS, Patterns};
 use super::Client;
@@ -53,9 +54,6 @@ pub(crate) const LEAVE: i32 = -1;
 /// The member leaves and its instance will be back within the session time-out.
 pub(crate) const LEAVE_FOR_NOW: i32 = -2;
 
-/// The only assignor.
-pub(crate) const ASSIGNOR: &str = "uniform";
-
 /// What a member reports. `None` means: as before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -67,6 +65,7 @@ pub(crate) struct Report {
     pub(crate) topics: Option<BTreeSet<String>>,
     /// A pattern of topics; empty: none.
     pub(crate) pattern: Option<String>,
+    pub(crate) assignor: Option<Assignor>,
     pub(crate) owned: Option<Partitions>,
 }
 
@@ -377,7 +376,7 @@ impl ConsumerGroup {
                 let matched = self.patterns.topics(member.pattern.as_deref());
                 (id.as_str(), named.chain(matched))
             });
-            self.target = assignor::assign(members, &self.topics, &self.target);
+            self.target = self.assignor().assign(members, &self.topics, &self.target);
             self.target_epoch = self.epoch;
         }
     }
@@ -408,6 +407,17 @@ impl ConsumerGroup {
             () if self.members.values().all(is_done) => State::Stable,
             () => State::Reconciling,
         }
+    }
+
+    /// What most of the members want that want something.
+    pub(crate) fn assignor(&self) -> Assignor {
+        let mut votes = BTreeMap::new();
+        for assignor in self.members.values().filter_map(|member| member.assignor) {
+            *votes.entry(assignor).or_insert(0) += 1;
+        }
+        // Of equals, the last is taken.
+        let most = votes.into_iter().rev().max_by_key(|(_, votes)| *votes);
+        most.map(|(assignor, _)| assignor).unwrap_or_default()
     }
 
     /// The group epoch that the target assignment is of.

@@ -297,7 +297,7 @@ async fn heartbeats_that_make_no_sense_are_told_why() {
         (
             "assignor",
             consumer_group_heartbeat::Request {
-                server_assignor: Some(text("range")),
+                server_assignor: Some(text("sticky")),
                 ..good.clone()
             },
             ErrorCode::UNSUPPORTED_ASSIGNOR,

@@ -1,8 +1,11 @@
-//! The uniform assignor: every partition has one owner, members differ by at most one partition,
-//! and as many partitions as possible stay where they are.
+//! Who is to own what.
 //!
-//! When members want different topics, each partition goes to the one with the fewest among those
-//! who want it, so the difference can be larger where nobody else may have it.
+//! *Uniform*: members differ by at most one partition, and as many partitions as possible stay where
+//! they are. When members want different topics, each partition goes to the one with the fewest
+//! among those who want it, so the difference can be larger where nobody else may have it.
+//!
+//! *Range*: each member has neighbouring partitions of a topic, and the same ones of every topic
+//! that the same members want, so that topics which are partitioned alike can be joined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,25 +13,89 @@ use onrush_wire::Uuid;
 
 use super::{Partition, Partitions};
 
-/// The target for `members` (with the topics that each wants), near to the `previous` one.
-pub(super) fn assign<'a, Names: Iterator<Item = &'a str>>(
-    members: impl Iterator<Item = (&'a str, Names)>,
+/// A way to assign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Assignor {
+    #[default]
+    Uniform,
+    Range,
+}
+
+impl Assignor {
+    const ALL: [Self; 2] = [Self::Uniform, Self::Range];
+
+    /// Kafka's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Range => "range",
+        }
+    }
+
+    /// The one of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|assignor| assignor.name() == name)
+    }
+
+    /// The target for `members` (with the topics that each wants), near to the `previous` one.
+    pub(super) fn assign<'a, Names: Iterator<Item = &'a str>>(
+        self,
+        members: impl Iterator<Item = (&'a str, Names)>,
+        topics: &BTreeMap<String, (Uuid, i32)>,
+        previous: &BTreeMap<String, Partitions>,
+    ) -> BTreeMap<String, Partitions> {
+        let mut wishes: BTreeMap<&str, BTreeSet<Uuid>> = BTreeMap::new();
+        for (member, names) in members {
+            let ids = names.filter_map(|name| topics.get(name)).map(|(id, _)| *id);
+            wishes.insert(member, ids.collect());
+        }
+        match self {
+            Self::Uniform => uniform(&wishes, topics, previous),
+            Self::Range => range(&wishes, topics),
+        }
+    }
+}
+
+fn nothing_for(wishes: &BTreeMap<&str, BTreeSet<Uuid>>) -> BTreeMap<String, Partitions> {
+    wishes.keys().map(|member| ((*member).to_owned(), Partitions::new())).collect()
+}
+
+fn uniform(
+    wishes: &BTreeMap<&str, BTreeSet<Uuid>>,
     topics: &BTreeMap<String, (Uuid, i32)>,
     previous: &BTreeMap<String, Partitions>,
 ) -> BTreeMap<String, Partitions> {
-    let mut wishes: BTreeMap<&str, BTreeSet<Uuid>> = BTreeMap::new();
-    for (member, names) in members {
-        let ids = names.filter_map(|name| topics.get(name)).map(|(id, _)| *id);
-        wishes.insert(member, ids.collect());
-    }
-    let mut target: BTreeMap<String, Partitions> =
-        wishes.keys().map(|member| ((*member).to_owned(), Partitions::new())).collect();
+    let mut target = nothing_for(wishes);
     let mut free = all_partitions(topics);
-    keep(&wishes, &mut free, previous, &mut target);
+    keep(wishes, &mut free, previous, &mut target);
     for partition in free {
-        give_to_poorest(partition, &wishes, &mut target);
+        give_to_poorest(partition, wishes, &mut target);
     }
-    level(&wishes, &mut target);
+    level(wishes, &mut target);
+    target
+}
+
+fn range(
+    wishes: &BTreeMap<&str, BTreeSet<Uuid>>,
+    topics: &BTreeMap<String, (Uuid, i32)>,
+) -> BTreeMap<String, Partitions> {
+    let mut target = nothing_for(wishes);
+    for (topic, partitions) in topics.values() {
+        let wants = |(_, wanted): &(&&str, &BTreeSet<Uuid>)| wanted.contains(topic);
+        let members: Vec<&str> = wishes.iter().filter(wants).map(|(member, _)| *member).collect();
+        let mut left = *partitions;
+        let mut next = 0;
+        for (index, member) in members.iter().enumerate() {
+            // The first get one more where it does not come out even.
+            let others = i32::try_from(members.len() - index).unwrap_or(i32::MAX);
+            let share = (left + others - 1) / others;
+            if let Some(owned) = target.get_mut(*member) {
+                owned.extend((next..next + share).map(|partition| (*topic, partition)));
+            }
+            next += share;
+            left -= share;
+        }
+    }
     target
 }
 
@@ -123,7 +190,7 @@ mod tests {
             .collect();
         let wishes =
             wishes.iter().map(|(member, names)| (*member, names.iter().map(String::as_str)));
-        assign(wishes, &topics, previous)
+        Assignor::Uniform.assign(wishes, &topics, previous)
     }
 
     fn sizes(target: &BTreeMap<String, Partitions>) -> Vec<usize> {
@@ -166,5 +233,23 @@ mod tests {
     #[test]
     fn nobody_at_all_is_no_target() {
         assert!(run(&[], &BTreeMap::new()).is_empty());
+    }
+
+    #[test]
+    fn ranges_are_neighbours_and_alike_in_every_topic() {
+        let topics = BTreeMap::from([("a".to_owned(), (A, 7)), ("b".to_owned(), (B, 7))]);
+        let members = [("x", &["a", "b"][..]), ("y", &["a", "b"]), ("z", &["a", "b"]), ("w", &[])];
+        let wishes = members.iter().map(|(member, names)| (*member, names.iter().copied()));
+        let target = Assignor::Range.assign(wishes, &topics, &BTreeMap::new());
+        let of = |partitions: &[i32]| -> Partitions {
+            [A, B]
+                .iter()
+                .flat_map(|topic| partitions.iter().map(|index| (*topic, *index)))
+                .collect()
+        };
+        assert_eq!(target["x"], of(&[0, 1, 2]));
+        assert_eq!(target["y"], of(&[3, 4]));
+        assert_eq!(target["z"], of(&[5, 6]));
+        assert!(target["w"].is_empty());
     }
 }

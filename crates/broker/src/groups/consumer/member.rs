@@ -6,7 +6,7 @@ use std::time::Duration;
 use onrush_runtime::Instant;
 use onrush_wire::ErrorCode;
 
-use super::{Client, JOIN, Partitions, Refusal, Report};
+use super::{Assignor, Client, JOIN, Partitions, Refusal, Report};
 
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) topics: BTreeSet<String>,
     /// A pattern of further topics.
     pub(super) pattern: Option<String>,
+    /// What it wants partitions to be assigned by.
+    pub(super) assignor: Option<Assignor>,
     pub(super) assigned: Partitions,
     /// What it was told to release and has not released yet.
     pub(super) revoking: Partitions,
@@ -48,6 +50,7 @@ impl Member {
             rebalance_timeout: Duration::ZERO,
             topics: BTreeSet::new(),
             pattern: None,
+            assignor: None,
             assigned: Partitions::new(),
             revoking: Partitions::new(),
             session_deadline: now,
@@ -65,7 +68,7 @@ impl Member {
         self.release_deadline = None;
     }
 
-    /// Takes what the report says; true if it wants other topics than before.
+    /// Takes what the report says; true if it wants something else than before.
     pub(super) fn update(&mut self, report: &Report) -> bool {
         self.client.clone_from(&report.client);
         if let Some(timeout) = report.rebalance_timeout {
@@ -80,6 +83,10 @@ impl Member {
             let pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
             changed |= pattern != self.pattern.as_ref();
             self.pattern = pattern.cloned();
+        }
+        if report.assignor.is_some() && report.assignor != self.assignor {
+            self.assignor = report.assignor;
+            changed = true;
         }
         changed
     }

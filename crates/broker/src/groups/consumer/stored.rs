@@ -8,7 +8,7 @@ use onrush_runtime::Instant;
 use onrush_wire::uuid;
 
 use super::member::{Member, State};
-use super::{Client, Partitions};
+use super::{Assignor, Client, Partitions};
 use crate::journal::{put_string, take_string};
 
 pub(super) fn encode(member: &Member, target: &Partitions) -> Bytes {
@@ -35,6 +35,7 @@ pub(super) fn encode(member: &Member, target: &Partitions) -> Bytes {
     put_string(&mut buffer, &member.client.id);
     put_string(&mut buffer, &member.client.host);
     put_string(&mut buffer, member.pattern.as_deref().unwrap_or_default());
+    put_string(&mut buffer, member.assignor.map_or("", Assignor::name));
     buffer.freeze()
 }
 
@@ -61,12 +62,12 @@ pub(super) fn decode(
     let assigned = take_partitions(&mut bytes)?;
     let revoking = take_partitions(&mut bytes)?;
     let target = take_partitions(&mut bytes)?;
-    let (client, pattern) = match bytes.is_empty() {
+    let (client, pattern, assignor) = match bytes.is_empty() {
         // Written before there were these.
-        true => (Client::default(), String::new()),
+        true => (Client::default(), String::new(), String::new()),
         false => {
             let client = Client { id: take_string(&mut bytes)?, host: take_string(&mut bytes)? };
-            (client, take_string(&mut bytes)?)
+            (client, take_string(&mut bytes)?, take_string(&mut bytes)?)
         }
     };
     let member = Member {
@@ -78,6 +79,7 @@ pub(super) fn decode(
         rebalance_timeout,
         topics,
         pattern: Some(pattern).filter(|pattern| !pattern.is_empty()),
+        assignor: Assignor::named(&assignor),
         assigned,
         session_deadline: now + session_timeout,
         release_deadline: (!revoking.is_empty()).then(|| now + rebalance_timeout),

@@ -332,3 +332,20 @@ fn different_patterns_are_bounded() {
     assert_eq!(scene.send(by_pattern(MAX_PATTERNS)), Err(ErrorCode::INVALID_REQUEST));
     scene.send(Report { member_id: "again".to_owned(), ..by_pattern(0) }).expect("is known");
 }
+
+#[test]
+fn the_assignor_is_what_most_want() {
+    let mut scene = Scene::new(4);
+    let wants = |member, assignor| Report { assignor, ..joining(member) };
+    scene.send(wants("a", None)).expect("joins");
+    assert_eq!(scene.group.assignor(), Assignor::Uniform);
+    scene.send(wants("b", Some(Assignor::Range))).expect("joins");
+    assert_eq!(scene.group.assignor(), Assignor::Range);
+    let first = Partitions::from([(TOPIC, 0), (TOPIC, 1)]);
+    assert_eq!(scene.group.target["a"], first);
+    let stored = scene.group.stored();
+    let group = ConsumerGroup::restored(scene.now, SESSION, scene.group.epoch(), &stored);
+    assert_eq!(group.expect("readable").assignor(), Assignor::Range);
+    scene.send(wants("c", Some(Assignor::Uniform))).expect("joins");
+    assert_eq!(scene.group.assignor(), Assignor::Uniform, "of equals");
+}

@@ -11,7 +11,7 @@ use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
 use super::by_topic;
 use crate::core::{Core, string};
 use crate::groups::consumer::{
-    ASSIGNOR, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
+    Assignor, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
     Told, patterns, unknown_member,
 };
 use crate::groups::{Client, Group};
@@ -155,8 +155,11 @@ fn valid(request: &Request) -> Result<(), Refusal> {
     }
     let subscribes =
         request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
-    if request.server_assignor.as_ref().is_some_and(|assignor| assignor.as_str() != ASSIGNOR) {
-        return Err((ErrorCode::UNSUPPORTED_ASSIGNOR, format!("the assignor is {ASSIGNOR}")));
+    if let Some(name) = &request.server_assignor
+        && Assignor::named(name.as_str()).is_none()
+    {
+        let reason = format!("the assignor {name} is not known, but uniform and range are");
+        return Err((ErrorCode::UNSUPPORTED_ASSIGNOR, reason));
     }
     let owns = request.topic_partitions.as_ref().is_none_or(|partitions| !partitions.is_empty());
     match request.member_epoch {
@@ -186,6 +189,7 @@ fn report_of(client: Client, request: Request) -> Report {
             .ok()
             .map(Duration::from_millis),
         topics: request.subscribed_topic_names.map(|names| names.into_iter().map(text).collect()),
+        assignor: request.server_assignor.and_then(|name| Assignor::named(name.as_str())),
         pattern: request.subscribed_topic_regex.map(text),
         owned: request.topic_partitions.map(|topics| partitions_of(&topics)),
     }

@@ -12,7 +12,7 @@ use super::{by_topic, keep_first};
 use crate::core::{Core, string};
 use crate::groups::Group;
 use crate::groups::classic::{ClassicGroup, Member, State};
-use crate::groups::consumer::{ASSIGNOR, Described, Partitions};
+use crate::groups::consumer::{Described, Partitions};
 use crate::topics::TopicRef;
 
 /// The first version of DescribeGroups in which a group that is not there is an error.
@@ -93,7 +93,7 @@ impl Core {
                         group_state: string(group.state().name()),
                         group_epoch: group.epoch(),
                         assignment_epoch: group.target_epoch(),
-                        assignor_name: string(ASSIGNOR),
+                        assignor_name: string(group.assignor().name()),
                         members: group
                             .described()
                             .map(|member| self.described_member(member))
