@@ -69,10 +69,6 @@ fn told(error: SettingError, known: &mut Option<Vec<&'static str>>) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a file that the user names, before there is a broker"
-)]
 fn in_file(path: &Path) -> Result<Vec<Named>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let path = path.display();
