@@ -32,7 +32,7 @@ pub(crate) struct Decoder {
 enum Format {
     Raw(RawDecoder),
     Json(EnvelopeDecoder),
-    Csv(Box<RowsDecoder>),
+    Csv(RowsDecoder),
     Length(LengthsDecoder),
 }
 
@@ -44,7 +44,7 @@ impl Decoder {
             InputFormat::Raw(delimiters) => Format::Raw(RawDecoder::new(delimiters)),
             InputFormat::Json => Format::Json(EnvelopeDecoder::default()),
             InputFormat::Csv { separator, key } => {
-                Format::Csv(Box::new(RowsDecoder::new(*separator, key.clone(), largest)))
+                Format::Csv(RowsDecoder::new(*separator, key.clone(), largest))
             }
             InputFormat::Length => Format::Length(LengthsDecoder::new(largest)),
         };
