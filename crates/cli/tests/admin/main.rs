@@ -1,6 +1,7 @@
 //! `onrush topic` and `onrush group` as people and scripts use them: the binary is spawned, against the embedded broker and,
 //! where `ONRUSH_TEST_BROKERS` names one, against that cluster too.
 
+mod detour;
 mod groups;
 mod keys;
 mod target;
