@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use onrush_kafka::{
-    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining, ListedOffset,
-    Member, Producer, Remedy, TopicPartition,
+    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining,
+    ListedOffset, Member, Producer, Remedy, TopicPartition,
 };
 use onrush_runtime::{Clock, Executor, Fault, Instant};
 use tokio::sync::{mpsc, watch};
