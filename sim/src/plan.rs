@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     CrashBroker(Duration),
     /// The broker's disk has no room left for a while.
     FillDisk(Duration),
+    /// So many syncs of the broker's disk fail, and a crash takes their bytes unless they are written again.
+    FailSyncs(u32, Duration),
     /// All connections of a host are reset.
     Cut(Host),
 }
@@ -101,6 +103,10 @@ impl Plan {
         if random.chance(1, 2) {
             faults.push((at(&random), Fault::FillDisk(pause(&random))));
         }
+        if random.chance(1, 2) {
+            let count = 1 + random.below(4) as u32;
+            faults.push((at(&random), Fault::FailSyncs(count, pause(&random))));
+        }
         for _ in 0..random.below(5) {
             let host = match random.below(4) {
                 0 => Host::Broker,
@@ -110,13 +116,18 @@ impl Plan {
             faults.push((at(&random), Fault::Cut(host)));
         }
         faults.sort_by_key(|(at, _)| *at);
+        let fsync = draw_fsync(&random, sabotage);
+        if fsync != Fsync::Always {
+            // What was acknowledged may then be lost, whatever its age.
+            faults.retain(|(_, fault)| !matches!(fault, Fault::FailSyncs(..)));
+        }
         Self {
             seed,
             partitions: 1 + random.below(4) as i32,
             events: 500 + random.below(1_500),
             keys: 1 + random.below(40),
             keyless: random.below(4),
-            fsync: draw_fsync(&random, sabotage),
+            fsync,
             concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
             lanes: 1 + random.below(2) as usize,
             in_flight: 10 + random.below(500),

@@ -43,6 +43,7 @@ pub(crate) struct Faults {
     pub(crate) broker_restarts: u64,
     pub(crate) lossy_restarts: u64,
     pub(crate) full_disks: u64,
+    pub(crate) failed_syncs: u64,
     pub(crate) cuts: u64,
     pub(crate) hand_overs: u64,
 }
@@ -54,6 +55,7 @@ impl Faults {
         self.broker_restarts += other.broker_restarts;
         self.lossy_restarts += other.lossy_restarts;
         self.full_disks += other.full_disks;
+        self.failed_syncs += other.failed_syncs;
         self.cuts += other.cuts;
         self.hand_overs += other.hand_overs;
     }
@@ -63,13 +65,14 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} full disks, {} cuts",
+            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} full disks, {} failed syncs, {} cuts",
             self.member_crashes,
             self.member_restarts,
             self.hand_overs,
             self.broker_restarts,
             self.lossy_restarts,
             self.full_disks,
+            self.failed_syncs,
             self.cuts
         )
     }
@@ -278,6 +281,12 @@ impl World {
                 self.disk.limit(Some(self.disk.used()));
                 sleep(pause).await;
                 self.disk.limit(None);
+            }
+            Fault::FailSyncs(count, pause) => {
+                self.faults.failed_syncs += u64::from(count);
+                self.disk.fail_syncs(count);
+                sleep(pause).await;
+                self.disk.fail_syncs(0);
             }
             Fault::Cut(host) => {
                 self.faults.cuts += 1;
