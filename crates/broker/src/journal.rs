@@ -188,7 +188,7 @@ impl Journal {
             return;
         }
         if let Err(error) = self.rewrite(current()) {
-            tracing::error!(path = self.path, %error, "cannot rewrite a journal; it grows on");
+            tracing::error!(path = self.path, code = %Fault::BrokerStorage, %error, "cannot rewrite a journal; it grows on");
             self.rewritten = self.len;
         }
     }
