@@ -58,7 +58,7 @@ pub const MAX_GROUP_SIZE: usize = 1_000;
 
 /// Bytes of requests and answers at work over all connections: beyond, long requests wait and answers are as short as a
 /// batch.
-pub const MAX_AT_WORK: usize = 128 * 1024 * 1024;
+pub(crate) const MAX_AT_WORK: usize = 128 * 1024 * 1024;
 
 const _: () = assert!(MAX_FETCH_BYTES <= MAX_AT_WORK && MAX_BATCH <= MAX_AT_WORK);
 

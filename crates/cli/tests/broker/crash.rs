@@ -9,10 +9,10 @@
 mod load;
 mod verdict;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use onrush_kafka::{Client, ClientConfig};
-use onrush_runtime::{Disk, Executor, Random, Runtime};
+use onrush_runtime::{Disk, Executor, Instant, Random, Runtime};
 
 use load::Load;
 use verdict::{History, Life, Promise, Verdict};

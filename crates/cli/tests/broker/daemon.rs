@@ -1,7 +1,6 @@
 //! The broker as a process that is killed and started again, at one address, over one directory.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +16,8 @@ impl Daemon {
     /// With its data in `folder`. Its port is free now; nobody else is given it soon.
     #[expect(clippy::disallowed_types, reason = "a free port is asked for by hand")]
     pub(crate) fn new(folder: &Path, arguments: &'static [&'static str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = port.expect("a free port").to_string();
         Self { data: folder.join("data"), arguments, address, child: None }
     }

@@ -104,6 +104,10 @@ async fn is_busy(daemon: &Daemon) -> bool {
 }
 
 /// Sends and reads back the events of a phase; seconds of the broker's CPU per event.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the client works in a thread of its own, as a program would"
+)]
 async fn work(client: &Client, daemon: &Daemon, phase: u64) -> f64 {
     let brokers = daemon.address().to_owned();
     let ends = log::ends(client).await;

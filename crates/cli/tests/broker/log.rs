@@ -64,8 +64,7 @@ pub(crate) async fn read_since(client: &Client, before: &Ends) -> Logged {
     };
     tokio::time::timeout(PATIENCE, complete).await.expect("the log is read");
     fetcher.close().await;
-    let logged = seen.lock().logged.clone();
-    logged
+    std::mem::take(&mut seen.lock().logged)
 }
 
 fn partitions() -> Vec<TopicPartition> {

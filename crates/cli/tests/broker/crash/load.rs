@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use onrush_kafka::{AckSink, Acked, AppendError, Appender, Client, Producer, ProducerConfig};
-use onrush_runtime::Executor;
+use onrush_runtime::{Executor, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::verdict::{Batch, History};
@@ -75,7 +75,7 @@ async fn send(client: &Client, acks: &Arc<Acks>, stop: &AtomicBool) {
         acks.state().begin_producer();
         let mut appender = producer.appender(acks.clone());
         let failed = burst(&mut appender, acks, stop, &mut next).await;
-        appender.flush(Instant::now().into());
+        appender.flush(Instant::now());
         producer.close().await;
         if !failed {
             return;
@@ -90,7 +90,7 @@ async fn burst(appender: &mut Appender, acks: &Acks, stop: &AtomicBool, next: &m
         for number in *next..*next + BURST {
             let partition = (number % PARTITIONS as u64) as i32;
             let value = number.to_be_bytes();
-            let now = Instant::now().into();
+            let now = Instant::now();
             let appended = appender.append(topic, Some(partition), 0, None, Some(&value), &[], now);
             match appended {
                 Ok(batch) => acks.state().sent(batch, number),
@@ -100,7 +100,7 @@ async fn burst(appender: &mut Appender, acks: &Acks, stop: &AtomicBool, next: &m
             *next = number + 1;
         }
         tokio::time::sleep(PAUSE).await;
-        appender.poll(Instant::now().into());
+        appender.poll(Instant::now());
         if acks.state().failed {
             return true;
         }
