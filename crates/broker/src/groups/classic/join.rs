@@ -101,7 +101,9 @@ impl ClassicGroup {
             State::PreparingRebalance => {
                 let waiting = |member: &Member| member.awaiting_join.is_some();
                 let count = self.members.values().filter(|member| waiting(member)).count();
-                member.is_some_and(waiting) || count < limits.max_members
+                // Those who vanished are members for a session's time, too.
+                let fits = member.is_some() || self.members.len() < crate::MAX_GROUP_SIZE;
+                member.is_some_and(waiting) || (fits && count < limits.max_members)
             }
             State::CompletingRebalance | State::Stable => {
                 member.is_some() || self.members.len() < limits.max_members

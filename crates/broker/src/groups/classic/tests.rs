@@ -546,3 +546,14 @@ fn the_topics_of_consumers_are_read_from_their_subscriptions() {
     }
     assert_eq!(subscription(&[0, 0, 0, 0, 0, 1, 0xff, 0xff]), None);
 }
+
+#[test]
+fn members_that_vanish_while_the_others_are_waited_for_are_counted() {
+    let mut scene = Scene::new();
+    for connection in 0..2 * crate::MAX_GROUP_SIZE as u64 {
+        let name = format!("m{connection}");
+        scene.join(instance(connection, &name, &name));
+        scene.group.abandon(scene.now, scene.limits, connection);
+    }
+    assert_eq!(scene.group.members.len(), crate::MAX_GROUP_SIZE);
+}
