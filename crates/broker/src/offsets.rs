@@ -100,6 +100,7 @@ impl Offsets {
         if dropped == 0 {
             return self.journal.append(entries, Fsync::Always);
         }
+        self.current.offsets.retain(|_, offsets| !offsets.is_empty());
         // Were they left in the file, they would be taken for commits of a later topic.
         tracing::warn!(dropped, "dropped commits for partitions that are not there");
         self.journal.rewrite(self.current.entries())
@@ -201,9 +202,7 @@ impl Offsets {
             });
         }
         self.journal.append(entries, Fsync::Always)?;
-        if let Some(offsets) = self.current.offsets.get_mut(group) {
-            places.iter().for_each(|place| drop(offsets.remove(place)));
-        }
+        places.iter().for_each(|place| self.current.forget_commit(group, place));
         Ok(())
     }
 
@@ -275,9 +274,7 @@ impl Current {
                 let group = take_string(&mut entry)?;
                 let topic = take_string(&mut entry)?.into();
                 let place = Place { topic, partition: entry.try_get_i32().map_err(cut_off)? };
-                if let Some(offsets) = self.offsets.get_mut(group.as_str()) {
-                    offsets.remove(&place);
-                }
+                self.forget_commit(&group, &place);
             }
             TOPIC_GONE => self.forget_topic(&take_string(&mut entry)?),
             kind => return Err(format!("entry of the unknown kind {kind}")),
@@ -291,8 +288,18 @@ impl Current {
     }
 
     fn forget_topic(&mut self, topic: &str) {
-        for offsets in self.offsets.values_mut() {
+        self.offsets.retain(|_, offsets| {
             offsets.retain(|place, _| &*place.topic != topic);
+            !offsets.is_empty()
+        });
+    }
+
+    /// A group of which nothing is left is not there any more.
+    fn forget_commit(&mut self, group: &str, place: &Place) {
+        let Some(offsets) = self.offsets.get_mut(group) else { return };
+        offsets.remove(place);
+        if offsets.is_empty() {
+            self.offsets.remove(group);
         }
     }
 
@@ -461,5 +468,18 @@ mod tests {
             assert_eq!(offsets.get("h", &other), Some(&committed(20, 100)));
             assert_eq!(offsets.epoch("h"), 7);
         }
+    }
+
+    #[test]
+    fn a_group_whose_last_commit_is_gone_is_not_there() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        for group in ["g", "h"] {
+            offsets.commit(group, vec![(place(), committed(10, 100))]).expect("stored");
+        }
+        offsets.delete("g", &[place()]).expect("stored");
+        assert!(!offsets.knows("g") && !open(&disk, 100).knows("g"));
+        offsets.forget_topic("t").expect("stored");
+        assert!(!offsets.knows("h") && !open(&disk, 100).knows("h"));
     }
 }
