@@ -9,3 +9,10 @@ mod list_offsets;
 mod produce;
 mod records;
 mod topics;
+
+/// Keeps what is named first of each name: an answer can be a thousand times longer than the name, and
+/// many names fit into a request.
+fn keep_first<T, Name: Ord>(asked: &mut Vec<T>, name: impl Fn(&T) -> Name) {
+    let mut seen = std::collections::BTreeSet::new();
+    asked.retain(|asked| seen.insert(name(asked)));
+}

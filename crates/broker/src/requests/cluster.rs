@@ -21,6 +21,7 @@ use onrush_wire::{ErrorCode, KafkaString};
 
 use crate::core::{Core, string};
 use crate::log::Log;
+use crate::requests::keep_first;
 use crate::topics::{Topic, TopicRef};
 
 /// The first version in which an empty list means none, not all.
@@ -44,7 +45,10 @@ impl Core {
     ) -> metadata::Response {
         let auto_create = self.config.auto_create && request.allow_auto_topic_creation;
         let topics = match request.topics {
-            Some(topics) if version >= EMPTY_IS_NONE || !topics.is_empty() => {
+            Some(mut topics) if version >= EMPTY_IS_NONE || !topics.is_empty() => {
+                keep_first(&mut topics, |topic| {
+                    (topic.name.as_ref().map(KafkaString::to_string), topic.topic_id)
+                });
                 topics.iter().map(|topic| self.described(topic, auto_create)).collect()
             }
             _ => self.topics.iter().map(|topic| self.topic_metadata(topic)).collect(),
@@ -243,5 +247,26 @@ fn unknown_topic(name: &str) -> DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
         name: Some(string(name)),
         ..DescribeTopicPartitionsResponseTopic::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::{Disk, Runtime};
+
+    use super::*;
+    use crate::BrokerConfig;
+
+    #[test]
+    fn a_topic_that_is_named_often_is_described_once() {
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 1).expect("created");
+        let named = |name| MetadataRequestTopic { name: Some(string(name)), ..Default::default() };
+        let topics = Some(vec![named("t"), named("other"), named("t")]);
+        let request = metadata::Request { topics, ..metadata::Request::default() };
+        let told = core.metadata(12, request).topics;
+        let names: Vec<_> = told.iter().filter_map(|topic| topic.name.as_ref()).collect();
+        assert_eq!(names, [&string("t"), &string("other")]);
     }
 }

@@ -11,7 +11,6 @@ mod offset_fetch;
 mod sync_group;
 mod waiting;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onrush_runtime::Instant;
@@ -25,6 +24,9 @@ use crate::groups::{Client, Group};
 
 /// Most groups, with and without members.
 const MAX_GROUPS: usize = 10_000;
+
+/// For how many groups room is made at a time.
+const ROOM_MADE: usize = 100;
 
 /// Longest id of a group: what the older encoding of strings can carry.
 const MAX_GROUP_ID: usize = i16::MAX as usize;
@@ -81,22 +83,43 @@ impl Core {
     }
 
     /// Whether a group of that name is there or may come.
-    fn check_group(&self, group: &str) -> Result<(), ErrorCode> {
+    fn check_group(&mut self, now: Instant, group: &str) -> Result<(), ErrorCode> {
         if group.is_empty() || group.len() > MAX_GROUP_ID {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
-        let is_new = !self.groups.contains_key(group) && !self.offsets.knows(group);
-        if is_new && self.groups.len().max(self.offsets.count()) >= MAX_GROUPS {
-            return Err(ErrorCode::POLICY_VIOLATION);
+        if self.groups.contains_key(group) || self.offsets.knows(group) {
+            return Ok(());
         }
-        Ok(())
+        self.forget_idle_groups(now);
+        match self.groups.len().max(self.offsets.count()) < MAX_GROUPS {
+            true => Ok(()),
+            false => Err(ErrorCode::POLICY_VIOLATION),
+        }
     }
 
-    /// Makes room when there are too many groups: those go that nobody joined after all.
+    /// Makes room when there are too many groups: those go that nobody is in and that committed
+    /// nothing. Clients that make up a name for every run leave one each time.
     fn forget_idle_groups(&mut self, now: Instant) {
-        if self.groups.len() >= MAX_GROUPS {
-            let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
-            ids.iter().for_each(|id| self.expire_members(now, id));
+        if self.groups.len().max(self.offsets.count()) < MAX_GROUPS {
+            return;
+        }
+        let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.expire_members(now, &id);
+            let idle = match self.groups.get(&id) {
+                Some(Group::Classic(group)) => group.is_idle(),
+                Some(Group::Consumer(group)) => group.is_empty(),
+                None => false,
+            };
+            if idle && self.offsets.of_group(&id).next().is_none() {
+                if self.delete_group(now, &id).is_err() {
+                    // The next would not fare better.
+                    return;
+                }
+                if self.groups.len().max(self.offsets.count()) <= MAX_GROUPS - ROOM_MADE {
+                    return;
+                }
+            }
         }
     }
 
@@ -158,11 +181,4 @@ fn by_topic(partitions: &Partitions) -> impl Iterator<Item = (Uuid, Vec<i32>)> {
         }
     }
     topics.into_iter()
-}
-
-/// Keeps what is named first of each name: what a group is told can be a thousand times longer than
-/// its name, and many names fit into a request.
-fn keep_first<T>(asked: &mut Vec<T>, name: impl Fn(&T) -> &KafkaString) {
-    let mut seen = BTreeSet::new();
-    asked.retain(|asked| seen.insert(name(asked).to_string()));
 }

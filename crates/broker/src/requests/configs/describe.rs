@@ -10,6 +10,7 @@ use onrush_wire::{ErrorCode, KafkaString};
 use super::Refusal;
 use crate::BrokerConfig;
 use crate::core::{Core, string};
+use crate::requests::keep_first;
 use crate::settings::{self, BROKER, GROUP, GroupSettings, Overrides, Setting, TopicSettings};
 use crate::topics::{Resource, TopicRef};
 
@@ -48,7 +49,10 @@ struct Place {
 }
 
 impl Core {
-    pub(crate) fn describe_configs(&self, version: i16, request: Request) -> Response {
+    pub(crate) fn describe_configs(&self, version: i16, mut request: Request) -> Response {
+        keep_first(&mut request.resources, |asked| {
+            (asked.resource_type, asked.resource_name.to_string())
+        });
         let options = Options {
             synonyms: request.include_synonyms,
             types: version >= TYPES,
@@ -219,5 +223,27 @@ impl Options {
             documentation: self.documentation.then(|| string(described.text)),
             ..DescribeConfigsResourceResult::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::{Disk, Runtime};
+
+    use super::*;
+
+    #[test]
+    fn a_resource_that_is_named_often_is_described_once() {
+        const BROKER_RESOURCE: i8 = 4;
+        let runtime = Runtime::production(Disk::memory());
+        let core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        let broker = DescribeConfigsResource {
+            resource_type: BROKER_RESOURCE,
+            resource_name: string(&core.config.node_id.to_string()),
+            ..DescribeConfigsResource::default()
+        };
+        let request = Request { resources: vec![broker; 3], ..Request::default() };
+        let results = core.describe_configs(4, request).results;
+        assert_eq!((results.len(), results[0].error_code), (1, 0));
     }
 }

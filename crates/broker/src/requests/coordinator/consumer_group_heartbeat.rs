@@ -48,7 +48,7 @@ impl Core {
         let group = request.group_id.clone();
         let told = valid(&request)
             .and_then(|()| {
-                self.check_group(group.as_str()).map_err(|error| (error, error.to_string()))
+                self.check_group(now, group.as_str()).map_err(|error| (error, error.to_string()))
             })
             .and_then(|()| self.report(now, client, group.as_str(), request));
         match told {
@@ -279,5 +279,18 @@ mod tests {
         let told = core.consumer_group_heartbeat(now, Client::default(), report(LEAVE, &[]));
         assert_eq!(told.error_code, 0);
         assert_eq!(holds(&core), (1, 0, 1));
+    }
+
+    #[test]
+    fn groups_that_everybody_left_make_room_for_others() {
+        let (mut core, now) = core(&MemoryDisk::default());
+        for index in 0..super::super::MAX_GROUPS + 1 {
+            let group_id = string(&format!("g{index}"));
+            for epoch in [JOIN, LEAVE] {
+                let request = Request { group_id: group_id.clone(), ..report(epoch, &[]) };
+                let told = core.consumer_group_heartbeat(now, Client::default(), request);
+                assert_eq!(told.error_code, 0, "{group_id}");
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Core {
         delete_groups::Response { results, ..delete_groups::Response::default() }
     }
 
-    fn delete_group(&mut self, now: Instant, id: &str) -> Result<(), ErrorCode> {
+    pub(super) fn delete_group(&mut self, now: Instant, id: &str) -> Result<(), ErrorCode> {
         self.expire_members(now, id);
         let is_empty = match self.groups.get(id) {
             Some(group) => group.is_empty(),

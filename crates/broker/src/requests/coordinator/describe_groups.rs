@@ -8,11 +8,12 @@ use onrush_wire::message::describe_groups::response as classic;
 use onrush_wire::message::{consumer_group_describe, describe_groups};
 use onrush_wire::{ErrorCode, KafkaString};
 
-use super::{by_topic, keep_first};
+use super::by_topic;
 use crate::core::{Core, string};
 use crate::groups::Group;
 use crate::groups::classic::{ClassicGroup, Member, State};
 use crate::groups::consumer::{Described, Partitions};
+use crate::requests::keep_first;
 use crate::topics::TopicRef;
 
 /// The first version of DescribeGroups in which a group that is not there is an error.
@@ -38,7 +39,7 @@ impl Core {
         version: i16,
         mut request: describe_groups::Request,
     ) -> describe_groups::Response {
-        keep_first(&mut request.groups, |id| id);
+        keep_first(&mut request.groups, KafkaString::to_string);
         let operations = operations(request.include_authorized_operations);
         let describe = |id: KafkaString| {
             self.expire_members(now, id.as_str());
@@ -82,7 +83,7 @@ impl Core {
         now: Instant,
         mut request: consumer_group_describe::Request,
     ) -> consumer_group_describe::Response {
-        keep_first(&mut request.group_ids, |id| id);
+        keep_first(&mut request.group_ids, KafkaString::to_string);
         let operations = operations(request.include_authorized_operations);
         let describe = |id: KafkaString| {
             self.expire_members(now, id.as_str());

@@ -62,8 +62,7 @@ impl Core {
     ) -> Result<(), ErrorCode> {
         let id = request.group_id.as_str();
         self.expire_members(now, id);
-        self.forget_idle_groups(now);
-        self.check_group(id)?;
+        self.check_group(now, id)?;
         let session_timeout = duration(request.session_timeout_ms);
         let allowed = self.config.group_min_session_timeout..=self.config.group_max_session_timeout;
         if !session_timeout.is_some_and(|timeout| allowed.contains(&timeout)) {

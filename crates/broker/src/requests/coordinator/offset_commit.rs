@@ -31,7 +31,7 @@ impl Core {
         let group = request.group_id.as_str();
         self.expire_members(now, group);
         let allowed =
-            self.check_group(group).and_then(|()| self.may_commit(now, version, &request));
+            self.check_group(now, group).and_then(|()| self.may_commit(now, version, &request));
         let mut commits = Vec::new();
         let mut topics: Vec<OffsetCommitResponseTopic> = request
             .topics

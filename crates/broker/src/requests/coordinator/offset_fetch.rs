@@ -14,10 +14,10 @@ use onrush_wire::message::offset_fetch::response::{
 use onrush_wire::message::offset_fetch::{Request, Response};
 use onrush_wire::{ErrorCode, Uuid};
 
-use super::keep_first;
 use crate::core::{Core, string};
 use crate::groups::Group;
 use crate::offsets::Committed;
+use crate::requests::keep_first;
 use crate::topics::{Place, TopicRef};
 
 /// The first version that asks for several groups.
@@ -34,7 +34,7 @@ impl Core {
         mut request: Request,
     ) -> Response {
         if version >= SEVERAL {
-            keep_first(&mut request.groups, |group| &group.group_id);
+            keep_first(&mut request.groups, |group| group.group_id.to_string());
             let groups = request
                 .groups
                 .iter()
