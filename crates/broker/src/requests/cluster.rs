@@ -210,7 +210,8 @@ impl Core {
                 .iter()
                 .filter_map(|asked| {
                     let topic = self.topics.find(TopicRef::Name(asked.topic.as_str())).ok()?;
-                    Some(sizes(topic, |index| asked.partitions.contains(&index)))
+                    let wanted: BTreeSet<i32> = asked.partitions.iter().copied().collect();
+                    Some(sizes(topic, |index| wanted.contains(&index)))
                 })
                 .collect(),
         };

@@ -1,5 +1,6 @@
 //! ListOffsets: the offset at a time, or at one end of the log.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
@@ -46,6 +47,7 @@ const NOTHING: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 impl Core {
     pub(crate) fn list_offsets(&self, version: i16, request: Request) -> Response {
+        let twice = asked_twice(&request);
         let topics = request
             .topics
             .into_iter()
@@ -53,7 +55,10 @@ impl Core {
                 partitions: topic
                     .partitions
                     .iter()
-                    .map(|partition| self.list_offset(version, &topic.name, partition))
+                    .map(|asked| {
+                        let place = (topic.name.to_string(), asked.partition_index);
+                        self.list_offset(version, &topic.name, asked, !twice.contains(&place))
+                    })
                     .collect(),
                 name: topic.name,
                 ..ListOffsetsTopicResponse::default()
@@ -67,9 +72,12 @@ impl Core {
         version: i16,
         topic: &KafkaString,
         asked: &ListOffsetsPartition,
+        once: bool,
     ) -> ListOffsetsPartitionResponse {
-        let found = self
-            .check_leader_epoch(asked.current_leader_epoch)
+        let found = once
+            .then_some(())
+            .ok_or(ErrorCode::INVALID_REQUEST)
+            .and_then(|()| self.check_leader_epoch(asked.current_leader_epoch))
             .and_then(|()| self.topics.log(topic.as_str(), asked.partition_index))
             .and_then(|log| self.offset_at(log, version, asked.timestamp));
         let (error, found) = match found {
@@ -114,6 +122,21 @@ impl Core {
             _ => Err(ErrorCode::UNSUPPORTED_VERSION),
         }
     }
+}
+
+/// Partitions that are asked for more than once. Each look-up of a time can read and decompress a
+/// batch, so a partition is looked at once per request at most.
+fn asked_twice(request: &Request) -> BTreeSet<(String, i32)> {
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            if !seen.insert((topic.name.as_str(), asked.partition_index)) {
+                twice.insert((topic.name.to_string(), asked.partition_index));
+            }
+        }
+    }
+    twice
 }
 
 /// The first record that is not older than `timestamp`.
@@ -180,4 +203,38 @@ fn record_since(batch: &[u8], start: i64, timestamp: i64) -> Option<Found> {
         .find(|record| record.offset >= start && record.timestamp >= timestamp)
         .map(|record| found(record.offset, record.timestamp))
         .or((header.base_offset >= start).then_some(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_runtime::{Disk, Runtime};
+    use onrush_wire::message::list_offsets::request::ListOffsetsTopic;
+
+    use super::*;
+    use crate::BrokerConfig;
+    use crate::core::string;
+
+    #[test]
+    fn a_partition_that_is_asked_for_twice_is_refused() {
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 2).expect("created");
+        let asked = |partition_index| ListOffsetsPartition {
+            partition_index,
+            current_leader_epoch: -1,
+            timestamp: LATEST,
+            ..ListOffsetsPartition::default()
+        };
+        let topic = |partitions| ListOffsetsTopic {
+            name: string("t"),
+            partitions,
+            ..ListOffsetsTopic::default()
+        };
+        let topics = vec![topic(vec![asked(0), asked(1)]), topic(vec![asked(0)])];
+        let told = core.list_offsets(7, Request { topics, ..Request::default() }).topics;
+        let errors: Vec<i16> =
+            told.iter().flat_map(|topic| &topic.partitions).map(|told| told.error_code).collect();
+        let refused = ErrorCode::INVALID_REQUEST.0;
+        assert_eq!(errors, [refused, 0, refused]);
+    }
 }

@@ -18,19 +18,19 @@ async fn list_offsets() {
         timestamp,
         ..Default::default()
     };
-    let topic = list_offsets::request::ListOffsetsTopic {
-        name: text(TOPIC),
-        partitions: vec![
-            partition(0, -1),
-            partition(0, 1_001),
-            partition(0, 9_999),
-            partition(1, -1),
-        ],
-        ..Default::default()
+    let request = |partition| {
+        let partitions = vec![partition];
+        let name = text(TOPIC);
+        let topic =
+            list_offsets::request::ListOffsetsTopic { name, partitions, ..Default::default() };
+        list_offsets::Request { topics: vec![topic], ..Default::default() }
     };
-    let request = list_offsets::Request { topics: vec![topic], ..Default::default() };
     for version in 1..=11 {
-        let found = client.ask(version, &request).await.topics.remove(0).partitions;
+        let mut found = Vec::new();
+        for (index, timestamp) in [(0, -1), (0, 1_001), (0, 9_999), (1, -1)] {
+            let asked = request(partition(index, timestamp));
+            found.append(&mut client.ask(version, &asked).await.topics.remove(0).partitions);
+        }
         let offsets: Vec<i64> = found.iter().map(|partition| partition.offset).collect();
         assert_eq!(offsets, [2, 1, -1, -1], "version {version}");
         assert_eq!(found[3].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0);
