@@ -165,7 +165,7 @@ async fn read(
     range: Range,
     reader: &mut Reader,
 ) -> Result<(), Failure> {
-    let partitions = partitions(arguments, client).await?;
+    let partitions = partitions(client, &arguments.topics, &arguments.partitions).await?;
     let spans = range::resolve(client, &partitions, range, arguments.exit_at_end).await?;
     for (partition, span) in spans {
         reader.add(partition, span);
@@ -177,23 +177,23 @@ async fn read(
     Ok(())
 }
 
-/// The partitions that the arguments name.
+/// The partitions of the topics: `only` these, or all if that is empty.
 async fn partitions(
-    arguments: &Arguments,
     client: &Client,
+    topics: &[String],
+    only: &[i32],
 ) -> Result<Vec<TopicPartition>, Failure> {
-    let topics: Vec<&str> = arguments.topics.iter().map(String::as_str).collect();
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     let mut partitions = Vec::new();
     for topic in client.metadata(&topics).await? {
         let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        if let Some(missing) = arguments.partitions.iter().find(|wanted| **wanted >= count) {
+        if let Some(missing) = only.iter().find(|wanted| **wanted >= count) {
             let topic = &topic.name;
             return Err(Failure::usage(format!(
                 "{topic} has {count} partitions, there is no partition {missing}"
             )));
         }
-        let wanted =
-            |index: &i32| arguments.partitions.is_empty() || arguments.partitions.contains(index);
+        let wanted = |index: &i32| only.is_empty() || only.contains(index);
         let name = &topic.name;
         partitions.extend(
             (0..count).filter(wanted).map(|index| TopicPartition::new(name.clone(), index)),

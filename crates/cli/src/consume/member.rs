@@ -2,6 +2,9 @@
 //!
 //! A commit follows a flush of stdout, never the other way round. It happens in intervals, before a partition is given back,
 //! and at the end. What was written and not committed is printed again by whoever reads the partition next.
+//!
+//! A member that is to end at the ends, and has no partition (there are more members than partitions), is a spare: it ends when
+//! the group has committed up to where the partitions ended when the command started.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub(super) struct GroupReader<'a> {
     start: Range,
     /// Whether to end at the ends of the partitions.
     stop: bool,
+    /// What the whole group is to read until a member without partitions ends, if it is to end.
+    goal: BTreeMap<TopicPartition, Span>,
 }
 
 struct Assigned {
@@ -52,7 +57,14 @@ impl<'a> GroupReader<'a> {
         let config = GroupConfig::new(group, topics.iter().cloned());
         let (member, events) = Member::join(client, control, config).await?;
         let assigned = BTreeMap::new();
-        Ok(Self { client, group, member, events, reader, assigned, start, stop })
+        let goal = match stop {
+            true => {
+                let all = super::partitions(client, topics, &[]).await?;
+                range::resolve(client, &all, start, true).await?
+            }
+            false => BTreeMap::new(),
+        };
+        Ok(Self { client, group, member, events, reader, assigned, start, stop, goal })
     }
 
     /// Prints until it is done. May be cancelled: [`GroupReader::end`] knows what was printed.
@@ -63,11 +75,28 @@ impl<'a> GroupReader<'a> {
             tokio::select! {
                 biased;
                 event = self.events.recv() => self.follow(event).await?,
-                _ = commits.tick() => self.commit(|_| true).await?,
+                _ = commits.tick() => {
+                    self.commit(|_| true).await?;
+                    if self.stop && self.assigned.is_empty() && self.is_goal_reached().await? {
+                        return Ok(());
+                    }
+                }
                 event = self.reader.next() => self.reader.take(event?)?,
             }
         }
         Ok(())
+    }
+
+    /// Whether the group has committed all that there was when the command started.
+    async fn is_goal_reached(&self) -> Result<bool, Failure> {
+        let partitions: Vec<_> = self.goal.keys().cloned().collect();
+        let committed = self.client.fetch_offsets(self.group, &partitions).await?;
+        Ok(committed.iter().all(|committed| {
+            self.goal.get(&committed.partition).is_none_or(|span| {
+                let next = if committed.offset >= 0 { committed.offset } else { span.from };
+                span.to.is_none_or(|end| next >= end)
+            })
+        }))
     }
 
     async fn follow(&mut self, event: Option<GroupEvent>) -> Result<(), Failure> {

@@ -92,6 +92,25 @@ fn two_members_share_the_partitions() {
     });
 }
 
+#[test]
+fn a_member_too_many_ends_when_the_group_is_at_the_end() {
+    on_every_cluster(1, |target| {
+        target.produce(&[], b"1\n2\n").ok();
+        let group = name("group");
+        let mut first = target
+            .command("consume", &target.topic, &["--group", &group])
+            .spawn()
+            .expect("it runs");
+        let mut lines = BufReader::new(first.stdout.take().expect("piped")).lines();
+        assert_eq!(lines.by_ref().take(2).filter_map(Result::ok).count(), 2);
+        let spare = target.consume(&["--group", &group, "-e"]).ok();
+        assert_eq!(spare.text(), "", "the first has the partition");
+        assert_eq!(lag(&target.brokers, &group, &target.topic).expect("it answers"), 0);
+        signal(&first, "-INT");
+        ended(first).failed(130);
+    });
+}
+
 /// What a command has written to its file so far.
 fn written(file: &NamedTempFile) -> String {
     let mut text = String::new();
