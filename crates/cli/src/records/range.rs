@@ -48,11 +48,15 @@ impl FromStr for Range {
             Some(times) => Self::of_times(times),
             None => Self::of_offsets(text),
         };
-        range.ok_or_else(|| {
+        let range = range.ok_or_else(|| {
             "expected start, end, N, +N, -N, A:B, @TIME or @TIME:TIME, where TIME is a date, a date \
              with time and zone, milliseconds or seconds since 1970, or a duration as in @-15m"
                 .to_owned()
-        })
+        })?;
+        match range.is_reversed() {
+            true => Err("it ends before it begins; write the earlier place first".to_owned()),
+            false => Ok(range),
+        }
     }
 }
 
@@ -85,6 +89,20 @@ impl Range {
             };
             Some(Self { from, to })
         })
+    }
+
+    /// Whether it is empty in every partition, whatever is in there.
+    fn is_reversed(self) -> bool {
+        match (self.from, self.to) {
+            (Bound::End, Some(Bound::Start)) => true,
+            (Bound::Exact(from), Some(Bound::Exact(to)))
+            | (Bound::AfterStart(from), Some(Bound::AfterStart(to)))
+            | (Bound::BeforeEnd(to), Some(Bound::BeforeEnd(from)))
+            | (Bound::Time(Moment::At(from)), Some(Bound::Time(Moment::At(to)))) => to < from,
+            (Bound::Time(Moment::After(from)), Some(Bound::Time(Moment::After(to)))) => to < from,
+            (Bound::Time(Moment::At(_)), Some(Bound::Time(Moment::After(length)))) => length < 0,
+            _ => false,
+        }
     }
 
     /// With every moment in milliseconds since 1970.
@@ -226,6 +244,26 @@ mod tests {
             ["", ":", "@", "@:", "x", "1-2", "+", "-", "+-1", "@end", "@1:2", "1:2:3", "@:end:x"]
         {
             assert!(wrong.parse::<Range>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_ends_before_it_begins_is_refused() {
+        let reversed = [
+            "5:3",
+            "+2:+1",
+            "-1:-3",
+            "end:start",
+            "@-1m:-2m",
+            "@2025-08-02:2025-08-01",
+            "@2025-08-02:-1h",
+        ];
+        for text in reversed {
+            let said = text.parse::<Range>().expect_err(text);
+            assert!(said.contains("before it begins"), "{text}: {said}");
+        }
+        for empty in ["3:3", "-1:-1", "end:end", "@now:now", "9:+1", "end:5"] {
+            assert!(empty.parse::<Range>().is_ok(), "{empty}");
         }
     }
 
