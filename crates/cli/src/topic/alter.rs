@@ -138,6 +138,9 @@ async fn plans(client: &Client, arguments: &Arguments) -> Result<Vec<Plan>, Fail
             let operation = ConfigOperation::Set(value.clone());
             difference(&entries, name, operation, Some(value.clone()))
         }));
+        if let Some(unknown) = arguments.unset.iter().find(|name| find(&entries, name).is_none()) {
+            return Err(no_setting(&topic.name, unknown));
+        }
         changes.extend(arguments.unset.iter().filter_map(|name| {
             let inherited = find(&entries, name).and_then(|entry| entry.inherited.clone());
             difference(&entries, name, ConfigOperation::Unset, inherited)
@@ -163,12 +166,19 @@ fn growth(topic: &TopicDescription, count: i32) -> Result<Option<Difference>, Fa
     }
 }
 
+/// Clusters take back what nobody has set without a word, also where it is misspelled.
+fn no_setting(topic: &str, name: &str) -> Failure {
+    Failure::usage(format!(
+        "--unset {name}: topic {topic} has no such setting; `onrush topic describe {topic} --all` shows those that it has"
+    ))
+}
+
 fn find<'a>(entries: &'a [ConfigEntry], name: &str) -> Option<&'a ConfigEntry> {
     entries.iter().find(|entry| entry.name == name)
 }
 
-/// What a change makes of a setting; nothing if it makes no difference. A setting that the cluster does not list is left to
-/// the cluster to refuse.
+/// What a change makes of a setting; nothing if it makes no difference. One to be set that the cluster does
+/// not list is left to the cluster to refuse.
 fn difference(
     entries: &[ConfigEntry],
     name: &str,

@@ -120,6 +120,9 @@ fn alterations_that_cannot_be_are_refused_before_anybody_is_asked() {
         assert!(said.contains("has 2 partitions"), "{said}");
         let said = target.run(&["topic", "alter", name, "--config", "retention.ms=x"]).failed(3);
         assert!(said.contains("retention.ms") && said.contains("--all"), "{said}");
+        let said =
+            target.run(&["topic", "alter", name, "--unset", "retention.sm", "--yes"]).failed(2);
+        assert!(said.contains("retention.sm") && said.contains("--all"), "{said}");
         let both =
             ["topic", "alter", name, "--config", "retention.ms=1", "--unset", "retention.ms"];
         target.run(&both).failed(2);
