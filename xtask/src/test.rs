@@ -107,7 +107,7 @@ const PARTS: [Part; 26] = [
     Part { name: "kill-kafka", about: "the same on Kafka", run: demo::kill_on_kafka },
     Part {
         name: "kill-sabotage",
-        about: "a kill excuses no loss and no repeat of what was committed",
+        about: "a kill excuses no loss, no swap and no repeat of what was committed",
         run: demo::kill_sabotages,
     },
     Part {

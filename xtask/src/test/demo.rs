@@ -29,9 +29,9 @@ const COUNTERS: [&str; 4] = ["lost", "repeated", "reordered", "overlaps"];
 const SABOTAGES: [(&str, &str); 3] =
     [("lose", "lost"), ("repeat", "repeated"), ("reorder", "reordered")];
 
-/// The same with kills: a loss is no repeat, and a repeat of what was committed is not excused by a kill.
-const KILL_SABOTAGES: [(&str, &str); 3] =
-    [("lose", "lost"), ("repeat", UNEXPLAINED), ("forget", UNEXPLAINED)];
+/// The same with kills: they excuse no loss, no swap, and no repeat of what was committed.
+const KILL_SABOTAGES: [(&str, &str); 4] =
+    [("lose", "lost"), ("repeat", UNEXPLAINED), ("reorder", "reordered"), ("forget", UNEXPLAINED)];
 
 pub(super) fn embedded(stage: &mut Stage<'_>) -> Result<(), Failure> {
     honest(stage, "embedded", &[])

@@ -108,7 +108,10 @@ impl Crew {
     /// Kills a member and waits for its end.
     pub(super) async fn kill(&mut self, process: u32) -> Result<(), Failure> {
         let Some(index) = self.running.iter().position(|child| child.id() == Some(process)) else {
-            return Ok(());
+            return Err(Failure::new(
+                Exit::Wrong,
+                "a member that was to be killed has ended before",
+            ));
         };
         self.running.swap_remove(index).kill().await.map_err(failed("kill a member"))
     }
