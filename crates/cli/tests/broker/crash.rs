@@ -9,6 +9,7 @@
 mod load;
 mod verdict;
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use onrush_kafka::{Client, ClientConfig};
@@ -18,7 +19,7 @@ use load::Load;
 use verdict::{History, Life, Promise, Verdict};
 
 use crate::daemon::Daemon;
-use crate::{PARTITIONS, TOPIC, log};
+use crate::{MACHINE, PARTITIONS, TOPIC, log};
 
 /// More tries than this for the kills that count mean that the load is not what it should be.
 const MAX_TRIES: usize = 4;
@@ -104,6 +105,7 @@ fn a_log_that_is_never_synced_is_caught() {
 
 /// Plays a plan to its end.
 fn run(plan: Plan) -> Verdict {
+    let _others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     let runtime = Runtime::production(Disk::memory());
     let executor = runtime.spawn.executor("crash", 1).expect("a thread");
     executor.block_on(play(plan, &runtime, executor.clone()))
