@@ -56,11 +56,12 @@ pub const MAX_FETCH_WAIT: Duration = Duration::from_secs(300);
 /// Most members of one group, whatever is configured.
 pub const MAX_GROUP_SIZE: usize = 1_000;
 
-/// Bytes of requests and answers at work over all connections: beyond, long requests wait and answers are as short as a
-/// batch.
+/// Bytes of requests, and again of answers, at work over all connections: beyond, long requests wait and answers are as
+/// short as a batch.
 pub(crate) const MAX_AT_WORK: usize = 128 * 1024 * 1024;
 
-const _: () = assert!(MAX_FETCH_BYTES <= MAX_AT_WORK && MAX_BATCH <= MAX_AT_WORK);
+const _: () = assert!(MAX_FETCH_BYTES <= MAX_AT_WORK);
+const _: () = assert!(onrush_wire::limits::MAX_REQUEST < MAX_AT_WORK);
 
 /// Most connections at once.
 pub const MAX_CONNECTIONS: usize = 4_096;

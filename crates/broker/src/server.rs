@@ -51,7 +51,10 @@ pub(crate) struct Shared {
     hub: Mutex<Hub>,
     clock: Clock,
     max_request: usize,
-    memory: Arc<Memory>,
+    /// What requests that come in take.
+    requests: Arc<Memory>,
+    /// What answers take that are not written yet.
+    answers: Arc<Memory>,
     /// Wakes the syncer.
     pub(crate) syncer: Wake,
     /// Here, because a connection that still runs may still write.
@@ -102,7 +105,8 @@ impl Broker {
             hub,
             clock: runtime.clock,
             max_request,
-            memory: Arc::default(),
+            requests: Arc::default(),
+            answers: Arc::default(),
             syncer,
             _lock: lock,
         };

@@ -82,10 +82,10 @@ pub(super) async fn serve(
         let frame = tokio::select! {
             biased;
             _ = stopped.changed() => return Ok(()),
-            frame = read_frame(&mut reader, shared.max_request, &shared.memory) => frame?,
+            frame = read_frame(&mut reader, shared.max_request, &shared.requests) => frame?,
         };
         let Some((frame, held)) = frame else { return Ok(()) };
-        let (now, share) = (shared.now(), shared.memory.share());
+        let (now, share) = (shared.now(), shared.answers.share());
         let mut outcome = shared.with_core(|core| core.handle(now, id, share, frame))?;
         drop(held);
         while let Outcome::Parked(deadline) = outcome {
@@ -97,12 +97,12 @@ pub(super) async fn serve(
             if !wait(&mut reader, ready, deadline, &mut stopped).await {
                 return Ok(());
             }
-            let (now, share) = (shared.now(), shared.memory.share());
+            let (now, share) = (shared.now(), shared.answers.share());
             let Some(resumed) = shared.with_core(|core| core.resume(now, id, share)) else { break };
             outcome = resumed?;
         }
         if let Outcome::Reply(segments) = outcome {
-            let _held = shared.memory.hold(segments.iter().map(Bytes::len).sum());
+            let _held = shared.answers.hold(segments.iter().map(Bytes::len).sum());
             write_all(&mut writer, segments).await?;
         }
     }

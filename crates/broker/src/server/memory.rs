@@ -1,9 +1,10 @@
 //! The memory of what is at work: requests that come in, answers that their peers have not taken yet.
 //!
-//! One sum over all connections. A frame counts as its bytes come in, until it was handled; a frame that would
-//! lift the sum above [`MAX_AT_WORK`] waits. An answer counts until it was written, and may be [`Memory::share`] long: a
-//! 64th of what is left, so peers that ask for everything and never read leave something for the others. Who makes no
-//! progress for [`PATIENCE`](super::connection::PATIENCE) is thrown out, so that what they hold comes back.
+//! A sum each over all connections, so that half requests leave the answers of others alone. A frame counts as its bytes come
+//! in, until it was handled; one that would lift the sum above [`MAX_AT_WORK`] waits. An answer counts until it was written, and
+//! may be [`Memory::share`] long: a 64th of what is left, so peers that ask for everything and never read leave something for
+//! the others. Who makes no progress for [`PATIENCE`](super::connection::PATIENCE) is thrown out, so that what they hold comes
+//! back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

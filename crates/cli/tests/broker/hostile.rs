@@ -29,8 +29,8 @@ const EVENTS: u64 = 500_000;
 const ROUNDS: u64 = 4;
 /// CPU of the broker per event among the hostile, against alone.
 const MAX_COST: f64 = 1.25;
-/// Resident memory of the broker: 128 MiB of requests and answers at work (its cap), as much again that the allocator holds
-/// back for the next ones, and what it needs besides. Without the cap it was 1.2 GiB.
+/// Resident memory of the broker: 128 MiB each of requests and answers at work (its caps), and what it needs besides. Without
+/// the caps it was 1.2 GiB.
 const MAX_RESIDENT: u64 = (2 * 128 + 128) << 20;
 /// A fetch of those that never read asks for this much, which is what a broker gives at most.
 const GREED: i32 = 64 << 20;
