@@ -5,17 +5,15 @@
 //! time, so a dead downstream pauses the partition after a few events instead of emptying it into
 //! the dead letters: the failed event waits, and what is behind it too. It is never dropped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_record::Header;
 use onrush_runtime::{Fault, Instant};
 
-use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
 use crate::emit::{Emitter, Outgoing, OutletError, Settled};
+use crate::failure::Failure;
 use crate::metrics::Outcome;
-use crate::source::Batch;
 
 /// Tokens that a partition starts with, and the most it has.
 pub const TOKENS: u32 = 10;
@@ -102,25 +100,6 @@ impl Tokens {
     }
 }
 
-/// An event that failed, with the batch that holds it.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// The partition.
-    pub holding: Arc<Holding>,
-    /// Its assignment on the lane.
-    pub origin: Origin,
-    /// Its slot.
-    pub slot: u32,
-    /// Its batch.
-    pub batch: Arc<Batch>,
-    /// Where in the batch's records it is.
-    pub position: u32,
-    /// Its offset.
-    pub offset: i64,
-    /// What the handler said, or with what it panicked.
-    pub error: String,
-}
-
 impl Failure {
     /// Writes the event to `topic`; it has its outcome when that is acknowledged.
     pub(crate) fn send(
@@ -136,7 +115,8 @@ impl Failure {
         let assignment = &self.holding.assignment;
         let numbers = [i64::from(assignment.partition), self.offset, record.timestamp]
             .map(|number| number.to_string());
-        let error = truncated(&self.error);
+        let error = self.error.to_string();
+        let error = truncated(&error);
         let code = Fault::HandlerFailed.to_string();
         let added = [
             (ORIGIN_TOPIC, assignment.topic.as_bytes()),
@@ -167,15 +147,6 @@ fn truncated(error: &str) -> &str {
         .find(|end| error.is_char_boundary(*end))
         .unwrap_or(0);
     &error[..end]
-}
-
-/// What a handler panicked with.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("(no text)"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What a user writes: a handler, made by a factory for every lane or worker, called with events.
 
-use std::fmt;
 use std::time::Duration;
 
 use onrush_record::{Header, Headers, Record};
@@ -8,6 +7,7 @@ use onrush_runtime::Instant;
 
 use crate::assignment::{Assignment, Holding};
 use crate::emit::{EmitError, Emitter, Outgoing};
+use crate::failure::HandlerError;
 
 /// An event, borrowed from the batch in which it came.
 #[derive(Debug, Clone, Copy)]
@@ -43,36 +43,6 @@ impl<'a> Event<'a> {
             headers: record.headers,
             epoch: holding.assignment.epoch,
         }
-    }
-}
-
-/// Why an event could not be processed: it goes to the dead letters.
-///
-/// Any error turns into one by `?`; [`HandlerError::msg`] makes one from text.
-pub struct HandlerError(Box<dyn std::error::Error + Send + Sync>);
-
-impl HandlerError {
-    /// An error that is only text.
-    pub fn msg(text: impl Into<String>) -> Self {
-        Self(text.into().into())
-    }
-}
-
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
-    }
-}
-
-impl fmt::Display for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -13,8 +13,8 @@ use onrush_runtime::Instant;
 use crate::admission::Admitted;
 use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
-use crate::dead_letter::panic_text;
 use crate::emit::{Emitter, Settled};
+use crate::failure::HandlerError;
 use crate::handler::{Context, Event, Handler};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Outcome;
@@ -31,7 +31,7 @@ pub(crate) enum Rest {
     /// What the last event emitted found no room.
     Spilled,
     /// The last event failed.
-    Failed(String),
+    Failed(HandlerError),
     /// The next record is malformed.
     Malformed(RecordError),
 }
@@ -76,7 +76,7 @@ impl Walked {
         (self.position, self.called, self.done_before) = (position, 0, 0);
         (self.first, self.next, self.last) = (first, first, first - 1);
         let walked = catch_unwind(AssertUnwindSafe(|| self.records(&mut tools)));
-        let rest = walked.unwrap_or_else(|panic| Rest::Failed(panic_text(&*panic)));
+        let rest = walked.unwrap_or_else(|panic| Rest::Failed(HandlerError::panicked(&*panic)));
         match rest {
             Rest::Failed(_) => {
                 tools.emitter.abandon();
@@ -201,7 +201,7 @@ impl Caller<'_> {
         walked.called += 1;
         self.cx.turn_to(record.timestamp);
         if let Err(error) = self.handler.each(&Event::new(self.holding, record), &mut self.cx) {
-            return Some(Rest::Failed(error.to_string()));
+            return Some(Rest::Failed(error));
         }
         if self.cx.emitter().emitted() { self.emitted(walked) } else { None }
     }

@@ -16,8 +16,8 @@ use onrush_runtime::{Clock, Fault, Instant, Step, Work};
 use crate::assignment::Assignment;
 use crate::completed::OffsetRun;
 use crate::config::REPORT_INTERVAL;
-use crate::dead_letter::{Failure, panic_text};
 use crate::emit::{Delivery, Emitter, Settled, Undelivered};
+use crate::failure::{Failure, HandlerError, panic_text};
 use crate::handler::{Context, Event, Handler};
 use crate::inbox::Inbox;
 use crate::message::{Asker, ControlInput, LaneInput, Post, Purpose, Report, WorkerInput};
@@ -63,7 +63,7 @@ enum Rest {
     Time,
     Parked,
     Spilled,
-    Failed(String),
+    Failed(HandlerError),
 }
 
 impl Worker {
@@ -180,7 +180,7 @@ impl Worker {
     fn work(&mut self, mut current: Current) {
         let (handler, emitter, clock) = (self.handler.as_mut(), &mut self.emitter, &self.clock);
         let walked = catch_unwind(AssertUnwindSafe(|| current.walk(handler, emitter, clock)));
-        let rest = walked.unwrap_or_else(|panic| Rest::Failed(panic_text(&*panic)));
+        let rest = walked.unwrap_or_else(|panic| Rest::Failed(HandlerError::panicked(&*panic)));
         match rest {
             Rest::Ended => self.end(current, None),
             Rest::Withdrawn => {
@@ -302,14 +302,14 @@ impl Current {
             }
             let record = match piece.round.batch.record_at(*position) {
                 Ok(record) => record,
-                Err(error) => return Rest::Failed(error.to_string()),
+                Err(error) => return Rest::Failed(HandlerError::undecodable(error)),
             };
             self.offset = record.offset;
             self.called += 1;
             let mut cx = Context::new(emitter, now);
             cx.turn_to(record.timestamp);
             if let Err(error) = handler.each(&Event::new(&self.run.holding, &record), &mut cx) {
-                return Rest::Failed(error.to_string());
+                return Rest::Failed(error);
             }
             let took = cx.took();
             self.step();
@@ -345,7 +345,7 @@ impl Current {
     }
 
     /// The event called last, which failed and is stepped over.
-    fn failure(&mut self, error: String) -> Option<Failure> {
+    fn failure(&mut self, error: HandlerError) -> Option<Failure> {
         let piece = self.run.pieces.front()?;
         let position = *piece.round.positions.get(piece.start as usize)?;
         let failure = Failure {

@@ -30,8 +30,8 @@ pub mod testing;
 pub use consumer::{Consumer, Running, Subscription};
 pub use error::Error;
 pub use onrush_engine::{
-    Assignment, Context, Event, Handle, Handler, HandlerError, HandlerFactory, Mode, Order, Place,
-    Snapshot, Start, Summary,
+    Assignment, Context, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
+    Order, Place, Snapshot, Start, Summary,
 };
 pub use onrush_record::{Compression, Header};
 pub use producer::{Producer, ProducerBuilder};

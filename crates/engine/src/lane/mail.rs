@@ -10,9 +10,9 @@ use super::{Lane, Runner, dead_letter_topic, stop};
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
 use crate::config::{PARTITION_SHARE_MIN, Sabotage};
-use crate::dead_letter::Failure;
 use crate::emit::Settled;
 use crate::error::StopReason;
+use crate::failure::Failure;
 use crate::ledger::Finished;
 use crate::message::{Assign, ControlInput, LaneInput, Report, WorkerInput};
 use crate::metrics::Outcome;
@@ -288,7 +288,7 @@ impl Lane {
             if dead_letter_topic(dead_letters.as_deref(), &partition.holding.assignment.topic)
                 == topic
             {
-                let (offset, error, reason) = (*offset, error.clone(), reason.clone());
+                let (offset, error, reason) = (*offset, error.to_string(), reason.clone());
                 stop(partition, StopReason::DeadLetter { offset, error, reason }, &control);
             }
         }

@@ -21,7 +21,7 @@ use crate::config::{REPORT_INTERVAL, Sabotage};
 use crate::dead_letter::{TOKEN_INTERVAL, TOKENS};
 use crate::emit::Delivery;
 use crate::emit::testing::TestOutlet;
-use crate::handler::HandlerError;
+use crate::failure::HandlerError;
 use crate::handler::{Context, Event};
 use crate::message::{Assign, WorkerInput};
 use crate::metrics::{Metrics, Snapshot};

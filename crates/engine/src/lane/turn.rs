@@ -11,9 +11,9 @@ use super::{Lane, Runner, dead_letter_topic, earlier, stop};
 use crate::admission::{Admitted, admit};
 use crate::completed::OffsetRun;
 use crate::config::RUN_EVENTS;
-use crate::dead_letter::Failure;
 use crate::emit::{OutletError, Settled};
 use crate::error::StopReason;
+use crate::failure::{Failure, HandlerError};
 use crate::handler::{Context, Event};
 use crate::inline::{Rest, Tools};
 use crate::ledger::LedgerError;
@@ -78,7 +78,7 @@ impl Lane {
                     ));
                 }
                 Err(OutletError::Refused(reason)) => {
-                    let (offset, error) = (failure.offset, failure.error.clone());
+                    let (offset, error) = (failure.offset, failure.error.to_string());
                     stop(
                         partition,
                         StopReason::DeadLetter { offset, error, reason },
@@ -151,7 +151,7 @@ impl Lane {
         batch: &Arc<Batch>,
         position: u32,
         offset: i64,
-        error: String,
+        error: HandlerError,
     ) {
         self.cells.failed.add(1);
         let (holding, batch) = (Arc::clone(&partition.holding), Arc::clone(batch));
@@ -186,13 +186,7 @@ impl Lane {
             let run = OffsetRun::new(record.offset, record.offset);
             if let Err(error) = handler.each(&Event::new(&partition.holding, &record), &mut cx) {
                 self.emitter.abandon();
-                self.fail(
-                    partition,
-                    &cursor.batch,
-                    entry.position,
-                    record.offset,
-                    error.to_string(),
-                );
+                self.fail(partition, &cursor.batch, entry.position, record.offset, error);
             } else if self.emitter.emitted() {
                 let origin = partition.origin;
                 self.emitter.settle_later(Settled {
