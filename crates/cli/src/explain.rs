@@ -86,6 +86,9 @@ fn page(fault: Fault) -> &'static str {
         Fault::DeadLetterRefused => include_str!("../../../docs/errors/ONR0052.md"),
         Fault::EmitRefused => include_str!("../../../docs/errors/ONR0053.md"),
         Fault::DrainDeadline => include_str!("../../../docs/errors/ONR0054.md"),
+        Fault::KeyPaused => include_str!("../../../docs/errors/ONR0055.md"),
+        Fault::PartitionPaused => include_str!("../../../docs/errors/ONR0056.md"),
+        Fault::HandlerStopped => include_str!("../../../docs/errors/ONR0057.md"),
         Fault::Bug => include_str!("../../../docs/errors/ONR0060.md"),
     }
 }

@@ -99,13 +99,19 @@ pub enum Fault {
     EmitRefused = 53,
     /// Events still ran when their partition had to leave.
     DrainDeadline = 54,
+    /// An event failed, and its key waits until it is told to go on.
+    KeyPaused = 55,
+    /// So many events failed that nothing more of their partition is taken.
+    PartitionPaused = 56,
+    /// A handler's error stopped a partition.
+    HandlerStopped = 57,
     /// A rule of Onrush itself is broken.
     Bug = 60,
 }
 
 impl Fault {
     /// Every one, by number.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::Usage,
         Self::Configuration,
         Self::UnknownCluster,
@@ -150,6 +156,9 @@ impl Fault {
         Self::DeadLetterRefused,
         Self::EmitRefused,
         Self::DrainDeadline,
+        Self::KeyPaused,
+        Self::PartitionPaused,
+        Self::HandlerStopped,
         Self::Bug,
     ];
 
