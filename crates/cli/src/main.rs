@@ -13,6 +13,7 @@ mod config;
 mod confirm;
 mod consume;
 mod demo;
+mod dlq;
 mod duration;
 mod embedded;
 mod explain;
@@ -59,6 +60,7 @@ enum Command {
     Produce(produce::Arguments),
     Consume(consume::Arguments),
     Group(group::Arguments),
+    Dlq(dlq::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
     Explain(explain::Arguments),
@@ -90,6 +92,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Group(arguments) => group::run(arguments),
+        Command::Dlq(arguments) => dlq::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),

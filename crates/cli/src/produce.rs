@@ -19,8 +19,9 @@ use onrush_kafka::produce::{BATCH_BYTES, MAX_BATCH_BYTES, MAX_REQUEST_BYTES};
 use onrush_kafka::{Compression, Header, Producer, ProducerConfig};
 use onrush_runtime::{Fault, Instant};
 
-use self::acks::Acks;
+pub(crate) use self::acks::Acks;
 use self::input::Input;
+pub(crate) use self::pacer::Pacer;
 use self::sending::{Placement, Rules, Sending};
 use crate::cluster::{Cluster, Session};
 use crate::failure::{Exit, Failure};

@@ -39,6 +39,7 @@ pub(crate) mod moment;
 pub(crate) mod range;
 pub(crate) mod raw;
 pub(crate) mod rows;
+pub(crate) mod scan;
 
 use onrush_kafka::Header;
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// Counts acknowledged records and those that were not, with the first reason.
 #[derive(Debug, Default)]
-pub(super) struct Acks {
+pub(crate) struct Acks {
     acknowledged: AtomicU64,
     failed: AtomicU64,
     first: Mutex<Option<ProduceError>>,
@@ -33,16 +33,16 @@ impl AckSink for Acks {
 
 impl Acks {
     /// Returns when a batch has failed.
-    pub(super) async fn failure(&self) {
+    pub(crate) async fn failure(&self) {
         self.failure.notified().await;
     }
 
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// How many records failed, and why the first did.
-    pub(super) fn failed(&self) -> Option<(u64, ProduceError)> {
+    pub(crate) fn failed(&self) -> Option<(u64, ProduceError)> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some((self.failed.load(Ordering::Relaxed), first))
     }

@@ -10,7 +10,7 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Allows records by the time that has passed. Asking is a comparison; the time is looked at when an allowance is used up.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     /// Records per second; none allows all.
     rate: Option<u64>,
     allowed: u64,
@@ -19,14 +19,14 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    pub(super) fn new(rate: Option<u64>, now: Instant) -> Self {
+    pub(crate) fn new(rate: Option<u64>, now: Instant) -> Self {
         let allowed = if rate.is_some() { 1 } else { u64::MAX };
         Self { rate, allowed, refilled: now }
     }
 
     /// Takes one record of the allowance, if there is one.
     #[inline]
-    pub(super) fn take(&mut self) -> bool {
+    pub(crate) fn take(&mut self) -> bool {
         match self.allowed.checked_sub(1) {
             Some(left) => {
                 self.allowed = left;
@@ -37,7 +37,7 @@ impl Pacer {
     }
 
     /// Allows what has become due; says when the next record will, if none has.
-    pub(super) fn refill(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn refill(&mut self, now: Instant) -> Option<Instant> {
         let Some(rate) = self.rate else {
             self.allowed = u64::MAX;
             return None;

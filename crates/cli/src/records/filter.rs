@@ -26,7 +26,7 @@ impl FromStr for Matcher {
 }
 
 impl Matcher {
-    fn is_met(&self, bytes: Option<&[u8]>) -> bool {
+    pub(crate) fn is_met(&self, bytes: Option<&[u8]>) -> bool {
         bytes.is_some_and(|bytes| match self {
             Self::Equal(equal) => equal == bytes,
             Self::Found(regex) => regex.is_match(bytes),

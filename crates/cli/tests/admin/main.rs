@@ -1,7 +1,8 @@
-//! `onrush topic` and `onrush group` as people and scripts use them: the binary is spawned, against the embedded broker and,
+//! `onrush topic`, `onrush group` and `onrush dlq` as people and scripts use them: the binary is spawned, against the embedded broker and,
 //! where `ONRUSH_TEST_BROKERS` names one, against that cluster too.
 
 mod detour;
+mod dlq;
 mod groups;
 mod keys;
 mod target;
