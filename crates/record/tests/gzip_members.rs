@@ -1,25 +1,18 @@
 //! Gzip members in all the ways that Kafka clients write them.
 
+mod bodies;
 mod foreign;
 
 use std::io::Write;
 
 use flate2::{GzBuilder, write::GzEncoder};
-use onrush_record::{
-    Compression, CompressionFault, Decompressor, HEADER_LEN, RawBatch, RecordError,
-};
+use onrush_record::{Compression, CompressionFault};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::foreign::batch_around;
+use crate::bodies::{fault, is_read, runs};
 
-const LIMIT: usize = 8 << 20;
-
-fn decompress(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), RecordError> {
-    let bytes = batch_around(Compression::Gzip { level: 1 }, body);
-    let raw = RawBatch::parse(&bytes)?;
-    Decompressor::new(limit).payload(&raw, out).map(drop)
-}
+const GZIP: Compression = Compression::Gzip { level: 1 };
 
 /// With every optional field of a header, or with none.
 fn member(content: &[u8], level: u32, dressed: bool) -> Vec<u8> {
@@ -43,40 +36,22 @@ proptest! {
     /// Members of all levels, one after another, into a buffer of any state.
     #[test]
     fn every_run_of_members_is_read(
-        members in
-            vec((vec((any::<u8>(), 0..90_000usize), 0..8), 0..10u32, any::<bool>()), 1..4),
+        members in vec((runs(), 0..10u32, any::<bool>()), 1..4),
         left in vec(any::<u8>(), 0..100),
     ) {
         let mut body = Vec::new();
         let mut expected = Vec::new();
-        for (runs, level, dressed) in &members {
-            let content: Vec<u8> =
-                runs.iter().flat_map(|(byte, len)| std::iter::repeat_n(*byte, *len)).collect();
-            body.extend(member(&content, *level, *dressed));
+        for (content, level, dressed) in &members {
+            body.extend(member(content, *level, *dressed));
             expected.extend(content);
         }
-        let mut out = left.clone();
-        decompress(&body, LIMIT, &mut out).unwrap();
-        prop_assert!(out == expected);
-        prop_assert!(out.capacity() <= LIMIT);
-
-        let mut exact = Vec::new();
-        decompress(&body, expected.len(), &mut exact).unwrap();
-        prop_assert!(exact == expected);
-        prop_assert!(exact.capacity() <= expected.len());
-        if let Some(less) = expected.len().checked_sub(1) {
-            let error = decompress(&body, less, &mut Vec::new()).unwrap_err();
-            prop_assert!(matches!(error, RecordError::TooLarge { .. }), "{}", error);
-        }
+        is_read(GZIP, &body, &expected, &left)?;
     }
 }
 
 #[test]
 fn faults_name_the_place() {
-    let case = |body: &[u8]| match decompress(body, LIMIT, &mut Vec::new()) {
-        Err(RecordError::Compressed { position, fault, .. }) => (position - HEADER_LEN, fault),
-        other => panic!("{other:?}"),
-    };
+    let case = |body: &[u8]| fault(GZIP, body);
     let sound = member(b"content", 6, false);
     let changed = |at: usize, byte: u8| {
         let mut body = sound.clone();

@@ -1,18 +1,17 @@
 //! LZ4 frames in all the ways that Kafka clients write them.
 
+mod bodies;
 mod foreign;
 
 use std::io::Write;
 
 use lz4::liblz4::BlockChecksum;
 use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
-use onrush_record::{Compression, Decompressor, RawBatch, RecordError};
+use onrush_record::{Compression, CompressionFault, RecordError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::foreign::batch_around;
-
-const LIMIT: usize = 8 << 20;
+use crate::bodies::{LIMIT, fault, is_read, runs};
 
 #[derive(Debug, Clone)]
 struct Style {
@@ -61,19 +60,16 @@ fn frame(content: &[u8], style: &Style) -> Vec<u8> {
     frame
 }
 
-fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, RecordError> {
-    let bytes = batch_around(Compression::Lz4, body);
-    let raw = RawBatch::parse(&bytes)?;
+fn decompress(body: &[u8]) -> Result<Vec<u8>, RecordError> {
     let mut out = Vec::new();
-    let result = Decompressor::new(limit).payload(&raw, &mut out);
-    assert!(out.capacity() <= limit);
-    result.map(|_| out)
+    bodies::decompress(Compression::Lz4, body, LIMIT, &mut out).map(|()| out)
 }
 
-/// Text of few letters: matches of every length and distance.
+/// Text of few letters, for matches of every length and distance, or long runs.
 fn content() -> impl Strategy<Value = Vec<u8>> {
-    vec((vec(b'a'..b'e', 1..12), 1..900usize), 0..40)
-        .prop_map(|runs| runs.into_iter().flat_map(|(word, times)| word.repeat(times)).collect())
+    let words = vec((vec(b'a'..b'e', 1..12), 1..900usize), 0..40)
+        .prop_map(|runs| runs.into_iter().flat_map(|(word, times)| word.repeat(times)).collect());
+    prop_oneof![words, runs()]
 }
 
 proptest! {
@@ -85,11 +81,7 @@ proptest! {
             frames.iter().flat_map(|(content, style)| frame(content, style)).collect();
         let expected: Vec<u8> = frames.iter().flat_map(|(content, _)| content.clone()).collect();
         prop_assume!(expected.len() <= LIMIT);
-        prop_assert!(decompress(&body, LIMIT).unwrap() == expected);
-        if let Some(less) = expected.len().checked_sub(1) {
-            let error = decompress(&body, less).unwrap_err();
-            prop_assert!(matches!(error, RecordError::TooLarge { .. }), "{}", error);
-        }
+        is_read(Compression::Lz4, &body, &expected, b"left")?;
     }
 
     #[test]
@@ -102,8 +94,8 @@ proptest! {
         let mut body = frame(&content, &style);
         let at = at.index(body.len());
         body[at] ^= flip;
-        let _ = decompress(&body, LIMIT);
-        let _ = decompress(&body[..at], LIMIT);
+        let _ = decompress(&body);
+        let _ = decompress(&body[..at]);
     }
 }
 
@@ -121,7 +113,7 @@ fn blocks_refer_back_to_earlier_ones() {
     let content = word.repeat(8);
     let body = frame(&content, &style);
     assert!(body.len() < 2 * word.len(), "the blocks are not linked");
-    assert!(decompress(&body, LIMIT).unwrap() == content);
+    assert!(decompress(&body).unwrap() == content);
 }
 
 #[test]
@@ -137,5 +129,5 @@ fn a_wrong_content_size_is_refused() {
     let long = frame(b"five!", &style);
     // The header of one frame and the blocks of the other.
     let mixed = [&short[..15], &long[15..]].concat();
-    assert!(matches!(decompress(&mixed, LIMIT), Err(RecordError::Compressed { .. })));
+    assert_eq!(fault(Compression::Lz4, &mixed).1, CompressionFault::ContentSize);
 }
