@@ -110,8 +110,8 @@ impl ClassicGroup {
     fn expire_pending(&mut self, now: Instant) {
         let before = self.pending.len();
         self.pending.retain(|_, deadline| *deadline > now);
-        if self.pending.len() < before && self.state == State::PreparingRebalance {
-            self.complete_join_if_nobody_is_missing(now);
+        if self.pending.len() < before {
+            self.complete_join_if_all_joined(now);
         }
     }
 
@@ -150,7 +150,7 @@ impl ClassicGroup {
         self.remove(member_id);
         match self.state {
             State::Stable | State::CompletingRebalance => self.prepare_rebalance(now, limits),
-            State::PreparingRebalance => self.complete_join_if_nobody_is_missing(now),
+            State::PreparingRebalance => self.complete_join_if_all_joined(now),
             State::Empty => {}
         }
     }

@@ -557,3 +557,29 @@ fn members_that_vanish_while_the_others_are_waited_for_are_counted() {
     }
     assert_eq!(scene.group.members.len(), crate::MAX_GROUP_SIZE);
 }
+
+#[test]
+fn who_vanishes_does_not_end_the_wait_of_a_new_group() {
+    let mut scene = Scene::new();
+    scene.join(unknown(1, "a"));
+    scene.join(unknown(2, "b"));
+    scene.pass(Duration::from_secs(1));
+    scene.group.abandon(scene.now, scene.limits, 2);
+    assert!(scene.told().is_empty(), "more members may be about to start");
+    scene.pass(LIMITS.initial_delay);
+    scene.pass(LIMITS.initial_delay);
+    assert_eq!(scene.joined()[&1].members.len(), 1);
+}
+
+#[test]
+fn an_id_that_nobody_comes_back_with_does_not_end_the_wait_of_a_new_group() {
+    let mut scene = Scene::new();
+    scene.limits.initial_delay = 2 * SESSION;
+    scene.join(Joining { member_id: String::new(), ..joining(2, "b") });
+    assert_eq!(scene.told()[&2], join_error("b", ErrorCode::MEMBER_ID_REQUIRED));
+    scene.join(unknown(1, "a"));
+    scene.pass(SESSION);
+    assert!(scene.told().is_empty(), "more members may be about to start");
+    scene.pass(SESSION);
+    assert_eq!(scene.joined()[&1].members.len(), 1);
+}
