@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use crc_fast::{CrcAlgorithm, get_calculator_target};
+use onrush_engine::Metadata;
 use onrush_engine::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 use onrush_engine::ledger::Ledger;
 use onrush_record::{
@@ -95,7 +96,8 @@ fn ledger(rounds: u32) {
         for key in 0..KEYS {
             if key == KEYS / 2 {
                 let snapshot = ledger.snapshot();
-                committed += snapshot.completed.encode(snapshot.offset, METADATA_LIMIT).len();
+                let metadata = Metadata { completed: snapshot.completed, notes: Vec::new() };
+                committed += metadata.encode(snapshot.offset, METADATA_LIMIT).len();
             }
             for event in (key..EVENTS).step_by(KEYS) {
                 let offset = first + event as i64;

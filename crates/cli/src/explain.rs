@@ -75,6 +75,7 @@ fn page(fault: Fault) -> &'static str {
         Fault::Overloaded => include_str!("../../../docs/errors/ONR0031.md"),
         Fault::Closed => include_str!("../../../docs/errors/ONR0032.md"),
         Fault::CommitFailed => include_str!("../../../docs/errors/ONR0033.md"),
+        Fault::ForeignMetadata => include_str!("../../../docs/errors/ONR0034.md"),
         Fault::Listen => include_str!("../../../docs/errors/ONR0040.md"),
         Fault::DataInUse => include_str!("../../../docs/errors/ONR0041.md"),
         Fault::DataDirectory => include_str!("../../../docs/errors/ONR0042.md"),

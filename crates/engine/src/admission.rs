@@ -6,7 +6,7 @@
 //! [`completed`](crate::completed)): `n` events in `k` chunks add at most `6 k + min(512 k, 3 n)`
 //! bytes, and never more than 9 bytes each.
 
-use crate::completed::{CHUNK_OFFSETS, OffsetRun, byte_limit};
+use crate::completed::{CHUNK_OFFSETS, OffsetRun, set_limit};
 use crate::ledger::Ledger;
 
 /// What a chunk costs that has one open offset, and every chunk at most besides its open offsets.
@@ -51,7 +51,7 @@ pub fn admit(ledger: &Ledger, last: i64, most: u64, limit: usize) -> Admitted {
     if !ledger.reaches(through) {
         return Admitted::NOTHING;
     }
-    let room = byte_limit(limit).saturating_sub(ledger.encoded_bound()) as u64;
+    let room = set_limit(limit).saturating_sub(ledger.encoded_bound()) as u64;
     let run = OffsetRun::new(first, through);
     let events = most.min(run.count());
     Admitted { events: events.min(affordable(run, room)), through }
@@ -73,6 +73,7 @@ mod tests {
 
     use super::*;
     use crate::completed::{CompletedSet, METADATA_LIMIT, SPAN_LIMIT};
+    use crate::metadata::Metadata;
 
     fn ledger(offset: i64) -> Ledger {
         Ledger::resume(1, offset, &CompletedSet::empty(), METADATA_LIMIT)
@@ -130,9 +131,10 @@ mod tests {
 
     fn fits(ledger: &Ledger, limit: usize) -> Result<(), TestCaseError> {
         let snapshot = ledger.snapshot();
-        let whole = snapshot.completed.encode(snapshot.offset, usize::MAX);
+        let metadata = Metadata { completed: snapshot.completed, notes: Vec::new() };
+        let whole = metadata.encode(snapshot.offset, usize::MAX);
         prop_assert!(whole.len() <= limit, "{} > {limit}", whole.len());
-        prop_assert_eq!(CompletedSet::decode(snapshot.offset, &whole), snapshot.completed);
+        prop_assert_eq!(Metadata::decode(snapshot.offset, &whole), Ok(metadata));
         Ok(())
     }
 

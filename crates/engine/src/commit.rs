@@ -1,7 +1,8 @@
 //! Which state of a partition is committed.
 //!
 //! The ledger's version is the dirty flag: what was proposed carries the version it was taken at,
-//! and only that version becomes clean when the broker accepts it. An outcome that comes while a
+//! and only that version becomes clean when the broker accepts it. Notes that change count as a
+//! change of state too: the version is the ledger's and the notes' together. An outcome that comes while a
 //! commit is on its way has another version, so the partition stays dirty (trap 5). A refusal
 //! changes nothing (traps 9 and 13): the next proposal is a new snapshot. A ledger that began again
 //! counts its versions anew under a new token; proposals of the one before are not sent any more,
@@ -11,6 +12,7 @@ use onrush_kafka::TopicPartition;
 
 use crate::completed::METADATA_LIMIT;
 use crate::ledger::Snapshot;
+use crate::metadata::{self, Note};
 
 /// Metadata limits below this leave no room for a set; then none is committed, and what is done
 /// above the offset is repeated.
@@ -25,9 +27,9 @@ pub struct Proposal {
     pub token: u64,
     /// The offset.
     pub offset: i64,
-    /// The encoded completed-set.
+    /// The encoded completed-set and notes.
     pub metadata: String,
-    /// The ledger's version.
+    /// What it was taken at; see [`CommitState::version`].
     pub version: u64,
 }
 
@@ -48,12 +50,31 @@ pub struct CommitState {
     committed: Option<i64>,
     clean: Option<u64>,
     limit: usize,
+    notes: Vec<Note>,
+    /// How often the notes have changed.
+    changes: u64,
 }
 
 impl CommitState {
-    /// Starts with what was `committed` when the ledger had `version`.
-    pub fn new(committed: Option<i64>, version: u64) -> Self {
-        Self { committed, clean: committed.map(|_| version), limit: METADATA_LIMIT }
+    /// Starts with what was `committed` when the ledger had `version`, and the notes that came with
+    /// it.
+    pub fn new(committed: Option<i64>, version: u64, notes: Vec<Note>) -> Self {
+        let clean = committed.map(|_| version);
+        Self { committed, clean, limit: METADATA_LIMIT, notes, changes: 0 }
+    }
+
+    /// These notes belong to the next commit.
+    pub fn note(&mut self, notes: Vec<Note>) {
+        if self.notes != notes {
+            self.notes = notes;
+            self.changes += 1;
+        }
+    }
+
+    /// Changes whenever a commit would, for a ledger of this version.
+    pub fn version(&self, ledger: u64) -> u64 {
+        // Both only grow, so their sum is another one whenever one of them is.
+        ledger + self.changes
     }
 
     /// The offset that the broker has.
@@ -66,14 +87,15 @@ impl CommitState {
         self.limit
     }
 
-    /// Whether `version` is committed.
-    pub fn is_clean(&self, version: u64) -> bool {
-        self.clean == Some(version)
+    /// Whether the notes are committed with a ledger of this version.
+    pub fn is_clean(&self, ledger: u64) -> bool {
+        self.clean == Some(self.version(ledger))
     }
 
     /// The log was cut by the cluster, so that a smaller offset is the right one.
     pub fn restart(&mut self) {
         (self.committed, self.clean) = (None, None);
+        self.notes.clear();
     }
 
     /// Metadata for `snapshot`, or `None` if there is nothing to commit.
@@ -83,7 +105,7 @@ impl CommitState {
         {
             return None;
         }
-        Some(snapshot.completed.encode(snapshot.offset, self.limit))
+        Some(metadata::encode(snapshot.offset, &snapshot.completed, &self.notes, self.limit))
     }
 
     /// The broker's answer to what was proposed at `version`.
@@ -107,6 +129,7 @@ mod tests {
     use super::*;
     use crate::completed::{CompletedSet, OffsetRun};
     use crate::ledger::Ledger;
+    use crate::metadata::Metadata;
 
     fn taken(count: i64) -> Ledger {
         let mut ledger = Ledger::resume(1, 0, &CompletedSet::empty(), METADATA_LIMIT);
@@ -117,7 +140,7 @@ mod tests {
     #[test]
     fn trap_05_an_outcome_that_races_a_commit_is_committed_next() {
         let mut ledger = taken(10);
-        let mut state = CommitState::new(Some(0), ledger.version());
+        let mut state = CommitState::new(Some(0), ledger.version(), Vec::new());
         ledger.finish(1, OffsetRun::new(0, 4)).unwrap();
         let on_its_way = ledger.snapshot();
         assert!(state.propose(&on_its_way).is_some());
@@ -132,7 +155,7 @@ mod tests {
     #[test]
     fn a_refused_commit_is_not_a_success_and_never_goes_backwards() {
         let mut ledger = taken(10);
-        let mut state = CommitState::new(None, ledger.version());
+        let mut state = CommitState::new(None, ledger.version(), Vec::new());
         ledger.finish(1, OffsetRun::new(0, 4)).unwrap();
         let first = ledger.snapshot();
         state.answered(first.offset, first.version, Verdict::Refused);
@@ -151,7 +174,7 @@ mod tests {
         for n in 0..2_000 {
             ledger.finish(1, OffsetRun::new(2 * n + 1, 2 * n + 1)).unwrap();
         }
-        let mut state = CommitState::new(None, 0);
+        let mut state = CommitState::new(None, 0, Vec::new());
         let snapshot = ledger.snapshot();
         let long = state.propose(&snapshot).unwrap();
         state.answered(0, snapshot.version, Verdict::MetadataTooLarge);
@@ -162,5 +185,22 @@ mod tests {
         }
         (0..9).for_each(|_| state.answered(0, snapshot.version, Verdict::MetadataTooLarge));
         assert_eq!(state.propose(&snapshot).unwrap(), "");
+    }
+
+    #[test]
+    fn notes_that_change_are_committed_although_nothing_is_done() {
+        let ledger = taken(10);
+        let mut state = CommitState::new(Some(0), ledger.version(), Vec::new());
+        assert_eq!(state.propose(&ledger.snapshot()), None);
+        let mut note = Note { attempts: 3, error: "no".to_owned(), ..Note::default() };
+        for _ in 0..2 {
+            state.note(vec![note.clone()]);
+            let metadata = state.propose(&ledger.snapshot()).unwrap();
+            assert_eq!(Metadata::decode(0, &metadata).unwrap().notes, [note.clone()]);
+            state.answered(0, state.version(ledger.version()), Verdict::Accepted);
+            state.note(vec![note.clone()]);
+            assert_eq!(state.propose(&ledger.snapshot()), None);
+            note.attempts += 1;
+        }
     }
 }

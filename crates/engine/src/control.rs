@@ -40,6 +40,7 @@ use crate::config::{EngineConfig, HOOK_DEADLINE, Sabotage, Start};
 use crate::error::{EngineError, PartitionStopped};
 use crate::inbox::Inbox;
 use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
+use crate::metadata::Metadata;
 use crate::metrics::Metrics;
 
 /// Partitions of a dead-letter topic that is created; its replication is the cluster's default.
@@ -364,6 +365,10 @@ impl Control {
     fn start(&mut self, start: StartAt, token: u64) {
         let Some(held) = self.held.get_mut(&start.partition) else { return };
         held.phase = Phase::Running;
+        if let Some(reason) = start.unread {
+            let (partition, offset) = (&start.partition, start.offset);
+            tracing::warn!(%partition, offset, %reason, code = %Fault::ForeignMetadata, "the metadata of the group's commit is left alone: everything from the committed offset on is processed");
+        }
         let assignment = Assignment {
             topic: Arc::clone(&start.partition.topic),
             partition: start.partition.partition,
@@ -375,6 +380,7 @@ impl Control {
             holding: Arc::new(Holding::new(assignment, token)),
             committed: start.committed,
             completed: start.completed,
+            notes: start.notes,
             cells: self.metrics.assign(&start.partition, held.lane),
         };
         self.crew.lanes[held.lane].push(LaneInput::Assign(Box::new(assign)));
@@ -687,10 +693,15 @@ async fn starts(
             missing.push(committed.partition);
             continue;
         }
+        let read = Metadata::decode(committed.offset, &committed.metadata);
+        let unread = read.as_ref().err().copied();
+        let Metadata { completed, notes } = read.unwrap_or_default();
         starts.push(StartAt {
             offset: committed.offset,
             committed: Some(committed.offset),
-            completed: CompletedSet::decode(committed.offset, &committed.metadata),
+            completed,
+            notes,
+            unread,
             partition: committed.partition,
         });
     }
@@ -717,6 +728,8 @@ async fn first_starts(
         offset: listed.offset,
         committed: None,
         completed: CompletedSet::empty(),
+        notes: Vec::new(),
+        unread: None,
     };
     Ok(listed.into_iter().map(start).collect())
 }
@@ -724,7 +737,8 @@ async fn first_starts(
 /// Forgets what was done above the end of a log: the cluster lost it, and what comes there next is
 /// something else.
 async fn cut_to_the_log(client: &Client, starts: &mut [StartAt]) -> Result<(), ClientError> {
-    let with_sets = starts.iter().filter(|start| !start.completed.is_empty());
+    let with_sets =
+        starts.iter().filter(|start| !start.completed.is_empty() || !start.notes.is_empty());
     let with_sets: Vec<_> = with_sets.map(|start| start.partition.clone()).collect();
     if with_sets.is_empty() {
         return Ok(());
@@ -733,6 +747,7 @@ async fn cut_to_the_log(client: &Client, starts: &mut [StartAt]) -> Result<(), C
     for start in starts {
         if let Some(end) = ends.get(&start.partition) {
             start.completed = start.completed.below(end.offset);
+            start.notes.retain(|note| note.offset < end.offset);
         }
     }
     Ok(())

@@ -18,7 +18,7 @@
 //! assignment change nothing.
 
 use crate::completed::{
-    CHUNK_OFFSETS, CompletedSet, FIXED_BOUND, OffsetRun, SPAN_LIMIT, byte_limit, chunk_bound,
+    CHUNK_OFFSETS, CompletedSet, FIXED_BOUND, OffsetRun, SPAN_LIMIT, chunk_bound, set_limit,
 };
 
 const CHUNK_SHIFT: u32 = CHUNK_OFFSETS.trailing_zeros();
@@ -166,7 +166,7 @@ impl Ledger {
             let window_end = ledger.window_end();
             let open = OffsetRun::new(window_end, run.first - 1);
             let bound = ledger.encoded_bound() + ledger.cost(open);
-            if !ledger.reaches(run.last) || bound > byte_limit(limit) {
+            if !ledger.reaches(run.last) || bound > set_limit(limit) {
                 break;
             }
             ledger.cover(run.last);
@@ -229,6 +229,11 @@ impl Ledger {
     #[inline]
     pub fn is_done(&self, offset: i64) -> bool {
         offset < self.base || (offset < self.high && self.bit(offset))
+    }
+
+    /// Whether `offset` has its outcome.
+    pub fn has_outcome(&self, offset: i64) -> bool {
+        offset < self.base || (offset < self.window_end() && self.bit(offset))
     }
 
     /// Takes `[first, last]`: from now on the offsets need outcomes.
@@ -441,6 +446,7 @@ mod tests {
 
     use super::*;
     use crate::completed::METADATA_LIMIT;
+    use crate::metadata::Metadata;
 
     const TOKEN: u64 = 7;
 
@@ -499,7 +505,8 @@ mod tests {
         let snapshot = ledger.snapshot();
         prop_assert_eq!(snapshot.offset, model.base());
         prop_assert_eq!(&snapshot.completed, &model.completed());
-        let metadata = snapshot.completed.encode(snapshot.offset, usize::MAX);
+        let metadata = Metadata { completed: snapshot.completed, notes: Vec::new() };
+        let metadata = metadata.encode(snapshot.offset, usize::MAX);
         prop_assert!(metadata.len().div_ceil(4) * 3 <= ledger.encoded_bound() + 3);
         Ok(())
     }
@@ -581,7 +588,8 @@ mod tests {
 
     #[test]
     fn trap_20_without_metadata_the_first_record_is_not_skipped() {
-        let ledger = Ledger::resume(TOKEN, 42, &CompletedSet::decode(42, ""), METADATA_LIMIT);
+        let ledger =
+            Ledger::resume(TOKEN, 42, &Metadata::decode(42, "").unwrap().completed, METADATA_LIMIT);
         assert_eq!((ledger.taken(), ledger.is_done(42)), (42, false));
     }
 
@@ -617,7 +625,7 @@ mod tests {
         (0..2_000)
             .for_each(|chunk| set.push(OffsetRun::new(chunk * 4_096 + 1, chunk * 4_096 + 4_095)));
         let ledger = Ledger::resume(TOKEN, 0, &set, METADATA_LIMIT);
-        assert!(ledger.encoded_bound() <= byte_limit(METADATA_LIMIT));
+        assert!(ledger.encoded_bound() <= set_limit(METADATA_LIMIT));
         assert!(ledger.is_done(1) && !ledger.is_done(1_999 * 4_096 + 1));
         let kept = ledger.snapshot().completed;
         assert!(kept.runs().len() > 200 && set.runs().starts_with(kept.runs()));

@@ -3,14 +3,15 @@
 //! An event's way: [`source`] (a fetched slice becomes a batch) -> [`lane`] (walks it; [`admission`]
 //! says how much may be taken) -> inline, or [`slot`] and [`worker`] -> what it emits waits in
 //! [`emit`], a failure goes through [`dead_letter`] -> its outcome lands in the [`ledger`] ->
-//! [`commit`] takes offset and [`completed`] set of one snapshot. The control driver, behind
-//! [`Engine`], is the only part that awaits anything: group, commits, topics.
+//! [`commit`] takes offset and [`completed`] set of one snapshot, written as [`metadata`]. The
+//! control driver, behind [`Engine`], is the only part that awaits anything: group, commits, topics.
 //!
 //! Lanes and workers are sans-I/O: `run_once(now)`, mail in, mail out ([`message`]). Nothing here
 //! reads configuration files, arguments or the environment, and nothing ends the process.
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod age;
 pub mod assignment;
 mod client;
 pub mod commit;
@@ -28,11 +29,13 @@ mod inline;
 pub mod lane;
 pub mod ledger;
 pub mod message;
+pub mod metadata;
 pub mod metrics;
 mod partition;
 mod sabotage;
 pub mod slot;
 pub mod source;
+mod varint;
 pub mod worker;
 
 pub use assignment::Assignment;
@@ -44,5 +47,6 @@ pub use engine::{Engine, Handle, Summary};
 pub use error::{EngineError, PartitionStopped, StopReason};
 pub use failure::{ErrorClass, HandlerError};
 pub use handler::{Context, Event, Handler, HandlerFactory, Place};
+pub use metadata::{Metadata, MetadataError, Note};
 pub use metrics::{Counts, PartitionState, Snapshot};
 pub use onrush_record::{Header, Headers};

@@ -15,6 +15,7 @@ use crate::emit::{Delivery, Settled};
 use crate::error::{PartitionStopped, StopReason};
 use crate::failure::Failure;
 use crate::inbox::Inbox;
+use crate::metadata::{MetadataError, Note};
 use crate::metrics::PartitionCells;
 use crate::slot::{Piece, Run};
 use crate::source::Slice;
@@ -95,6 +96,8 @@ pub struct Assign {
     pub committed: Option<i64>,
     /// What is done above the start.
     pub completed: CompletedSet,
+    /// What the owner before knew of events that are not.
+    pub notes: Vec<Note>,
     /// Where it shows how it stands.
     pub cells: Arc<PartitionCells>,
 }
@@ -231,6 +234,10 @@ pub struct StartAt {
     pub committed: Option<i64>,
     /// What is done above it.
     pub completed: CompletedSet,
+    /// What the owner before knew of events that are not.
+    pub notes: Vec<Note>,
+    /// Why the commit's metadata tells nothing, if something stands there.
+    pub unread: Option<MetadataError>,
 }
 
 /// A stop on its way to the control driver.

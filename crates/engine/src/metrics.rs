@@ -72,6 +72,10 @@ pub struct PartitionCells {
     pub committed: AtomicI64,
     /// The end of the partition, or -1.
     pub end: AtomicI64,
+    /// The first offset without an outcome.
+    pub first_open: AtomicI64,
+    /// When it was taken at the latest, in milliseconds of the wall clock, or -1.
+    pub oldest_since: AtomicI64,
     /// Events that are taken and not finished.
     pub in_flight: AtomicU64,
     /// The most there were at once.
@@ -209,6 +213,15 @@ impl Counts {
     }
 }
 
+/// The event of a partition that is open and has the lowest offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Oldest {
+    /// Which.
+    pub offset: i64,
+    /// When it was taken at the latest, in milliseconds of the wall clock.
+    pub since_millis: i64,
+}
+
 /// The state of [`PartitionCells`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "documented at PartitionCells")]
@@ -218,6 +231,7 @@ pub struct PartitionState {
     pub position: i64,
     pub committed: Option<i64>,
     pub end: Option<i64>,
+    pub oldest: Option<Oldest>,
     pub in_flight: u64,
     pub in_flight_max: u64,
     pub busy_slots: u64,
@@ -237,6 +251,10 @@ impl PartitionState {
             position: cells.position.load(Ordering::Relaxed),
             committed: offset(&cells.committed),
             end: offset(&cells.end),
+            oldest: offset(&cells.oldest_since).map(|since_millis| Oldest {
+                offset: cells.first_open.load(Ordering::Relaxed),
+                since_millis,
+            }),
             in_flight: count(&cells.in_flight),
             in_flight_max: count(&cells.in_flight_max),
             busy_slots: count(&cells.busy_slots),
@@ -266,6 +284,7 @@ mod tests {
         let cells = metrics.assign(&partition, 1);
         cells.position.store(90, Ordering::Relaxed);
         cells.end.store(100, Ordering::Relaxed);
+        cells.oldest_since.store(-1, Ordering::Relaxed);
         cells.committed.store(-1, Ordering::Relaxed);
         cells.in_flight.store(2, Ordering::Relaxed);
         let snapshot = metrics.snapshot();

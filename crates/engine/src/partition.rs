@@ -8,12 +8,14 @@
 //! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (an
 //! event failed and there is no token to send it to the dead letters).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use onrush_runtime::Instant;
+use onrush_runtime::{Clock, Instant};
 
+use crate::age::Ages;
 use crate::assignment::{Assignment, Holding, Origin};
 use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
 use crate::completed::{CompletedSet, METADATA_LIMIT};
@@ -23,9 +25,13 @@ use crate::error::StopReason;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::message::{Assign, ControlInput};
+use crate::metadata::Note;
 use crate::metrics::PartitionCells;
 use crate::slot::{Entry, Slots};
 use crate::source::{Batch, Source};
+
+/// The first open event of a partition is noted in the commit when it is open for so long.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +58,11 @@ pub(crate) struct Partition {
     pub(crate) state: State,
     pub(crate) stopped: Option<StopReason>,
     pub(crate) ledger: Ledger,
+    /// Since when events are open.
+    ages: Ages,
     pub(crate) commit: CommitState,
+    /// What earlier owners knew of events that are open.
+    inherited: Vec<Note>,
     pub(crate) source: Source,
     /// Tells the slices of the present reading from those of an earlier one.
     pub(crate) fetch_token: u64,
@@ -74,10 +84,10 @@ pub(crate) struct Partition {
 
 impl Partition {
     pub(crate) fn new(assign: Assign, origin: Origin, order: Order, slots: usize) -> Self {
-        let Assign { holding, committed, completed, cells } = assign;
+        let Assign { holding, committed, completed, notes, cells } = assign;
         let start = holding.assignment.start;
         let ledger = Ledger::resume(holding.token, start, &completed, METADATA_LIMIT);
-        let commit = CommitState::new(committed, ledger.version());
+        let commit = CommitState::new(committed, ledger.version(), notes.clone());
         cells.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
         cells.end.store(-1, Ordering::Relaxed);
         let fetch_token = holding.token;
@@ -88,7 +98,9 @@ impl Partition {
             state: State::Active,
             stopped: None,
             ledger,
+            ages: Ages::default(),
             commit,
+            inherited: notes,
             source: Source::default(),
             fetch_token,
             refetched: None,
@@ -141,6 +153,8 @@ impl Partition {
         self.ledger =
             Ledger::resume(self.origin.token, offset, &CompletedSet::empty(), METADATA_LIMIT);
         self.commit.restart();
+        self.ages.clear();
+        self.inherited.clear();
         self.forget_unstarted();
         self.slots.reset();
         self.given_up = 0;
@@ -178,11 +192,38 @@ impl Partition {
         }
     }
 
+    /// What earlier owners knew of an event: how often it was tried before it came here, and since
+    /// when.
+    pub(crate) fn inherited(&self, offset: i64) -> Option<&Note> {
+        let at = self.inherited.binary_search_by_key(&offset, |note| note.offset).ok()?;
+        self.inherited.get(at)
+    }
+
+    /// What the next owner, and who looks from outside, should know of events that are open: those
+    /// that are being retried, and the first one if it is open for long. Lowest offset first.
+    pub(crate) fn notes(&mut self, now: Instant) -> Vec<Note> {
+        let ledger = &self.ledger;
+        self.inherited.retain(|note| !ledger.has_outcome(note.offset));
+        let noted = self.inherited.iter().map(|note| (note.offset, note.clone()));
+        let mut notes: BTreeMap<_, _> = noted.collect();
+        let base = self.ledger.base();
+        if let Some(since) = self.ages.since(base)
+            && now.duration_since(since.at) >= STUCK_AFTER
+        {
+            let unknown =
+                || Note { offset: base, since_millis: since.wall_millis, ..Note::default() };
+            notes.entry(base).or_insert_with(unknown);
+        }
+        notes.into_values().collect()
+    }
+
     /// What is to be committed now.
-    pub(crate) fn propose(&self, sabotage: Sabotage) -> Option<Proposal> {
+    pub(crate) fn propose(&mut self, sabotage: Sabotage, now: Instant) -> Option<Proposal> {
         if matches!(self.stopped, Some(StopReason::Ledger(_))) {
             return None;
         }
+        let notes = self.notes(now);
+        self.commit.note(notes);
         let version = self.ledger.version();
         let (offset, metadata) = match sabotage {
             Sabotage::CommitEarly => (self.ledger.taken(), String::new()),
@@ -192,14 +233,25 @@ impl Partition {
                 (snapshot.offset, self.commit.propose(&snapshot)?)
             }
         };
+        let version = self.commit.version(version);
         let (partition, token) = (self.holding.partition.clone(), self.ledger.token());
         Some(Proposal { partition, token, offset, metadata, version })
+    }
+
+    /// Notes when events were taken.
+    #[inline]
+    pub(crate) fn mark(&mut self, now: Instant, clock: &Clock) {
+        let (base, taken) = (self.ledger.base(), self.ledger.taken());
+        self.ages.mark(base, taken, now, || clock.wall_millis());
     }
 
     /// Shows how it stands.
     pub(crate) fn show(&self) {
         let cells = &self.cells;
         let in_flight = self.ledger.unfinished();
+        let oldest = self.ages.since(self.ledger.base());
+        cells.oldest_since.store(oldest.map_or(-1, |since| since.wall_millis), Ordering::Relaxed);
+        cells.first_open.store(self.ledger.base(), Ordering::Relaxed);
         cells.position.store(self.ledger.taken(), Ordering::Relaxed);
         cells.in_flight.store(in_flight, Ordering::Relaxed);
         cells.in_flight_max.fetch_max(in_flight, Ordering::Relaxed);

@@ -113,6 +113,7 @@ fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
         holding: Arc::new(Holding::new(assignment, TOKEN_STRIDE)),
         committed: Some(0),
         completed: CompletedSet::empty(),
+        notes: Vec::new(),
         cells: metrics.assign(&TopicPartition::new("events", 0), 0),
     };
     inbox.push(LaneInput::Assign(Box::new(assign)));

@@ -77,6 +77,8 @@ pub enum Fault {
     Closed = 32,
     /// A commit was refused or failed.
     CommitFailed = 33,
+    /// The metadata of a group's commit is not ours.
+    ForeignMetadata = 34,
     /// The embedded broker cannot listen on its address.
     Listen = 40,
     /// Another broker holds the data directory.
@@ -111,7 +113,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every one, by number.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::Usage,
         Self::Configuration,
         Self::UnknownCluster,
@@ -145,6 +147,7 @@ impl Fault {
         Self::Overloaded,
         Self::Closed,
         Self::CommitFailed,
+        Self::ForeignMetadata,
         Self::Listen,
         Self::DataInUse,
         Self::DataDirectory,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use onrush_engine::completed::{
     CHUNK_OFFSETS, CompletedSet, METADATA_LIMIT, OffsetRun, SPAN_LIMIT,
 };
+use onrush_engine::{Metadata, Note};
 
 use crate::Verdict;
 use crate::corpus::Entry;
@@ -34,8 +35,11 @@ pub(crate) fn parse(input: &[u8]) -> Verdict {
 }
 
 fn check(offset: i64, metadata: &str) -> Verdict {
-    let set = bounded(COST, || CompletedSet::decode(offset, metadata));
-    if set.is_empty() {
+    let Ok(read) = bounded(COST, || Metadata::decode(offset, metadata)) else {
+        return Verdict::Refused;
+    };
+    let set = &read.completed;
+    if set.is_empty() && read.notes.is_empty() {
         return Verdict::Refused;
     }
     let mut above = offset;
@@ -44,12 +48,18 @@ fn check(offset: i64, metadata: &str) -> Verdict {
         above = last + 2;
     }
     assert!(above - 2 - offset <= SPAN_LIMIT + CHUNK_OFFSETS, "reaches too far");
-    let encoded = set.encode(offset, METADATA_LIMIT);
-    let again = CompletedSet::decode(offset, &encoded);
+    let notes = &read.notes;
+    assert!(notes.is_sorted_by_key(|note| note.offset), "notes are not in order");
+    assert!(notes.first().is_none_or(|note| note.offset >= offset), "a note is below {offset}");
+    let encoded = read.encode(offset, METADATA_LIMIT);
+    let again = Metadata::decode(offset, &encoded).expect("our own is read");
     // A writer that is less thrifty than ours may say more in the same room.
-    let kept = again.runs().iter().zip(set.runs());
+    let kept = again.completed.runs().iter().zip(set.runs());
     for (again, run) in kept {
         assert!(again.first == run.first && again.last <= run.last, "{again:?} of {run:?}");
+    }
+    for (again, note) in again.notes.iter().zip(notes) {
+        assert_eq!((again.offset, again.attempts), (note.offset, note.attempts));
     }
     Verdict::Accepted
 }
@@ -94,11 +104,17 @@ impl Pattern {
     }
 }
 
+fn note(offset: i64) -> Note {
+    Note { offset, attempts: 3, since_millis: 1_700_000_000_000, error: "no answer".to_owned() }
+}
+
 pub(crate) fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for offset in [0, 4_095, 1_000_000_007] {
         for pattern in &PATTERNS {
-            let metadata = pattern.above(offset).encode(offset, METADATA_LIMIT);
+            let notes = (0..pattern.count % 4).map(|at| note(offset + at)).collect();
+            let metadata = Metadata { completed: pattern.above(offset), notes };
+            let metadata = metadata.encode(offset, METADATA_LIMIT);
             let bytes = [&offset.to_be_bytes()[..], metadata.as_bytes()].concat();
             entries.push(Entry::new(format!("{} at {offset}", pattern.name), bytes));
         }

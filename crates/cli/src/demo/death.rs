@@ -8,7 +8,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use onrush_engine::completed::CompletedSet;
+use onrush_engine::Metadata;
 use serde::{Deserialize, Serialize};
 
 use super::journal::entry::Entry;
@@ -52,7 +52,7 @@ pub(crate) struct Left {
 impl Left {
     /// What a victim leaves of the partition of `journal`, of which `committed` and `metadata` are committed.
     pub(crate) fn new(journal: &JournalFile, committed: i64, metadata: &str) -> Self {
-        let set = CompletedSet::decode(committed, metadata);
+        let set = Metadata::decode(committed, metadata).unwrap_or_default().completed;
         let mut left = Self {
             partition: journal.header.partition,
             assignment: journal.header.assignment,
@@ -102,7 +102,7 @@ pub(crate) fn read_all(folder: &Path) -> std::io::Result<Vec<Death>> {
 
 #[cfg(test)]
 mod tests {
-    use onrush_engine::completed::{METADATA_LIMIT, OffsetRun};
+    use onrush_engine::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 
     use super::super::journal::Holding;
     use super::super::journal::header::Header;
@@ -124,7 +124,8 @@ mod tests {
         let mut set = CompletedSet::empty();
         set.push(OffsetRun::new(11, 11));
         set.push(OffsetRun::new(13, 20));
-        let left = Left::new(&journal, 9, &set.encode(9, METADATA_LIMIT));
+        let metadata = Metadata { completed: set, notes: Vec::new() };
+        let left = Left::new(&journal, 9, &metadata.encode(9, METADATA_LIMIT));
         assert_eq!((left.entries, left.uncommitted), (10, 3));
         assert_eq!(left.uncovered(&journal.entries), [9, 10, 12]);
         assert_eq!(Left::new(&journal, -1, "").uncommitted, 8);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use onrush_engine::Metadata;
 use onrush_engine::completed::CompletedSet;
 use onrush_kafka::{Client, Committed, ErrorCode, TopicDescription, TopicPartition};
 
@@ -11,27 +12,27 @@ use crate::topic::{Extent, extents};
 
 /// A group's place in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) partition: TopicPartition,
+pub(crate) struct Position {
+    pub(crate) partition: TopicPartition,
     /// What was committed; none if nothing was.
-    pub(super) committed: Option<i64>,
+    pub(crate) committed: Option<i64>,
     /// What the committer added.
-    pub(super) metadata: String,
+    pub(crate) metadata: String,
     /// Where the log begins and ends; none if the partition is gone or has no leader.
-    pub(super) extent: Option<Extent>,
+    pub(crate) extent: Option<Extent>,
 }
 
 impl Position {
     /// Offsets that are there and not committed. What retention took away is not waited for.
-    pub(super) fn lag(&self) -> Option<i64> {
+    pub(crate) fn lag(&self) -> Option<i64> {
         let (committed, extent) = (self.committed?, self.extent?);
         Some(extent.end.saturating_sub(committed.max(extent.start)).max(0))
     }
 
     /// Events above the committed offset that an Onrush group has finished, as its commit says.
-    pub(super) fn done_above(&self) -> u64 {
+    pub(crate) fn done_above(&self) -> u64 {
         let Some(committed) = self.committed else { return 0 };
-        let done = CompletedSet::decode(committed, &self.metadata);
+        let done = Metadata::decode(committed, &self.metadata).unwrap_or_default().completed;
         let done = self.extent.map_or_else(CompletedSet::empty, |extent| done.below(extent.end));
         done.runs().iter().map(|run| run.count()).sum()
     }
@@ -52,7 +53,7 @@ impl Position {
 
 /// What a group has committed, and where the logs of these partitions and of `more` are. Offsets are asked for before the
 /// ends of logs: the other way round, a commit in between would be above the end.
-pub(super) async fn positions(
+pub(crate) async fn positions(
     client: &Client,
     group: &str,
     more: &BTreeSet<TopicPartition>,
@@ -121,7 +122,8 @@ mod tests {
         let mut done = CompletedSet::empty();
         done.push(OffsetRun::new(41, 60));
         done.push(OffsetRun::new(90, 120));
-        let position = position(Some(40), &done.encode(40, METADATA_LIMIT));
+        let metadata = Metadata { completed: done, notes: Vec::new() };
+        let position = position(Some(40), &metadata.encode(40, METADATA_LIMIT));
         assert_eq!(position.done_above(), 20 + 10, "what is above the end was in another log");
         assert_eq!(position.note(), "30 done above");
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use onrush::{Consumer, Context, Event, Running};
+use onrush_engine::Metadata;
 use onrush_engine::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 use serde_json::json;
 
@@ -95,7 +96,8 @@ fn what_is_done_above_and_what_expired_are_told_apart_from_lag() {
         let name = target.name.as_str();
         let mut done = CompletedSet::empty();
         done.push(OffsetRun::new(3, 8));
-        target.commit(name, &[(0, 2, &done.encode(2, METADATA_LIMIT)), (1, 1, "mine")]);
+        let metadata = Metadata { completed: done, notes: Vec::new() };
+        target.commit(name, &[(0, 2, &metadata.encode(2, METADATA_LIMIT)), (1, 1, "mine")]);
         target.run(&["topic", "trim", name, "--before", "4", "--partition", "1", "--yes"]).ok();
         let described = target.run(&["group", "describe", name, "--json"]).ok().object();
         assert_eq!((&described["lag"], &described["done_above"]), (&json!(8 + 6), &json!(6)));

@@ -57,10 +57,11 @@ impl Lane {
                 let kind = self.saboteur.kind;
                 let proposals = self
                     .partitions
-                    .iter()
+                    .iter_mut()
                     .flatten()
                     .filter(|partition| partition.state != State::Leaving);
-                let proposals = proposals.filter_map(|partition| partition.propose(kind)).collect();
+                let proposals =
+                    proposals.filter_map(|partition| partition.propose(kind, now)).collect();
                 self.control.push(ControlInput::Proposals(self.config.number, proposals));
             }
             LaneInput::Answered(proposal, verdict) => self.answered(&proposal, verdict),

@@ -24,6 +24,7 @@ use crate::emit::testing::TestOutlet;
 use crate::failure::HandlerError;
 use crate::handler::{Context, Event};
 use crate::message::{Assign, WorkerInput};
+use crate::metadata::{Metadata, Note};
 use crate::metrics::{Metrics, Snapshot};
 use crate::source::Slice;
 use crate::source::testing::{batch, slice};
@@ -172,11 +173,16 @@ impl Bench {
     }
 
     fn assign(&mut self, partition: i32, token: u64, start: i64, completed: CompletedSet) {
+        self.assign_noted(partition, token, start, Metadata { completed, notes: Vec::new() });
+    }
+
+    fn assign_noted(&mut self, partition: i32, token: u64, start: i64, committed: Metadata) {
+        let Metadata { completed, notes } = committed;
         let (topic, member) = ("flights".into(), "member".into());
         let assignment = Assignment { topic, partition, epoch: token as i32, start, member };
         let holding = Arc::new(Holding::new(assignment, token * TOKEN_STRIDE));
         let cells = self.metrics.assign(&Self::name(partition), 0);
-        let assign = Assign { holding, committed: Some(start), completed, cells };
+        let assign = Assign { holding, committed: Some(start), completed, notes, cells };
         self.inbox.push(LaneInput::Assign(Box::new(assign)));
         self.settle();
     }
@@ -258,7 +264,8 @@ impl Bench {
         for told in self.told.drain(..) {
             if let ControlInput::Proposals(_, all) = told {
                 for proposal in all {
-                    let set = CompletedSet::decode(proposal.offset, &proposal.metadata);
+                    let metadata = Metadata::decode(proposal.offset, &proposal.metadata);
+                    let set = metadata.unwrap().completed;
                     proposals.insert(proposal.partition.partition, (proposal.offset, set));
                 }
             }
@@ -693,7 +700,7 @@ fn a_parked_event_waits_for_what_found_no_room_at_first() {
     parked_and_emitting(&mut bench);
     outlet.0.lock().unwrap().room = usize::MAX;
     bench.pass_time(Duration::from_secs(1));
-    assert_eq!((bench.offsets(0), bench.proposals().len()), (vec![0], 0));
+    assert_eq!((bench.offsets(0), &bench.proposals()[&0]), (vec![0], &(0, none())));
     bench.acknowledge();
     assert_eq!(bench.proposals()[&0], (1, none()));
 }
@@ -706,7 +713,7 @@ fn a_parked_event_is_not_done_without_what_it_emitted() {
     bench.posts[0].inbox.push(WorkerInput::Topic("out".into(), Err("no such topic".into())));
     bench.pass_time(Duration::from_secs(1));
     assert_eq!(bench.stop_reason(), Some(&StopReason::Emit("no such topic".into())));
-    assert!(bench.proposals().is_empty());
+    assert_eq!(bench.proposals()[&0], (0, none()));
 }
 
 /// A worker with one event that emits and takes its time.
@@ -760,7 +767,8 @@ fn the_deadline_ends_a_drain_and_hooks_run_before_the_release() {
     bench.settle();
     bench.revoke(3, Duration::from_secs(1));
     bench.pass_time(Duration::from_secs(2));
-    assert_eq!(bench.drained(), Some((3, None, 4)));
+    let (_, proposal, running) = bench.drained().unwrap();
+    assert_eq!((proposal.map(|proposal| proposal.offset), running), (Some(0), 4));
     assert!(bench.script.lock().unwrap().revoked.is_empty());
     bench.inbox.push(LaneInput::Release(Bench::name(3)));
     bench.settle();
@@ -848,4 +856,49 @@ proptest! {
         prop_assert_eq!(&bench.proposals()[&0], &(400, none()));
         prop_assert_eq!(bench.snapshot().total.dead_lettered, fail.iter().collect::<std::collections::BTreeSet<_>>().len() as u64);
     }
+}
+
+#[test]
+fn the_event_that_holds_back_the_offset_is_noted_once() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.script.lock().unwrap().emit = true;
+    bench.assign(0, 1, 40, none());
+    bench.fetched(0, 1, 40, 2);
+    bench.settle();
+    assert_eq!(bench.proposal(), None, "it is open for no time");
+    bench.pass_time(Duration::from_secs(2));
+    let proposal = bench.proposal().unwrap();
+    let notes = Metadata::decode(40, &proposal.metadata).unwrap().notes;
+    assert_eq!(
+        notes.iter().map(|note| (note.offset, note.attempts)).collect::<Vec<_>>(),
+        [(40, 0)]
+    );
+    assert!(notes[0].since_millis > 0);
+    let oldest = bench.snapshot().partitions[0].oldest.unwrap();
+    assert_eq!((oldest.offset, oldest.since_millis), (40, notes[0].since_millis));
+    bench.inbox.push(LaneInput::Answered(proposal, Verdict::Accepted));
+    bench.pass_time(Duration::from_secs(2));
+    assert_eq!(bench.proposal(), None, "nothing new is to be said");
+    bench.acknowledge();
+    assert_eq!(bench.proposal().unwrap().metadata, "");
+    assert_eq!(bench.snapshot().partitions[0].oldest, None);
+}
+
+#[test]
+fn attempts_of_an_earlier_owner_travel_on_until_the_event_is_done() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.script.lock().unwrap().emit = true;
+    let error = "no answer".to_owned();
+    let note = Note { offset: 41, attempts: 4, since_millis: 1_000, error };
+    let notes = vec![note.clone()];
+    bench.assign_noted(0, 1, 40, Metadata { completed: none(), notes });
+    assert_eq!(bench.proposal(), None, "it is committed already");
+    bench.fetched(0, 1, 40, 3);
+    bench.settle();
+    bench.pass_time(Duration::from_secs(2));
+    let read = |proposal: Proposal| Metadata::decode(proposal.offset, &proposal.metadata).unwrap();
+    let notes = read(bench.proposal().unwrap()).notes;
+    assert_eq!((notes[0].offset, &notes[1..]), (40, &[note][..]));
+    bench.acknowledge();
+    assert_eq!(read(bench.proposal().unwrap()), Metadata::default());
 }

@@ -45,6 +45,7 @@ impl Lane {
         {
             self.control.push(partition.pause(false));
         }
+        partition.mark(now, &self.config.clock);
         partition.show();
         worked
     }
@@ -414,7 +415,7 @@ impl Lane {
         }
         self.cells.left_running.add(running);
         partition.state = State::Leaving;
-        let proposal = partition.propose(self.saboteur.kind);
+        let proposal = partition.propose(self.saboteur.kind, now);
         let (partition, token) = (partition.holding.partition.clone(), partition.holding.token);
         self.control.push(ControlInput::Drained { partition, token, proposal, running });
         true
