@@ -76,6 +76,9 @@ pub(crate) struct Log {
     drafts: u64,
     /// Acknowledged bytes whose sync failed; until they are on the disk, nothing is appended.
     failed: Option<Unsynced>,
+    /// Syncs that failed. One that was begun before the last of them says nothing: the system tells an error of a file to
+    /// one of those who sync it, and what is taken back meanwhile is not what was synced.
+    failures: u64,
     /// Bytes that readers see since [`Log::take_shown`] was last called.
     shown: u64,
 }
@@ -90,6 +93,8 @@ pub(crate) struct Unsynced {
     to: Mark,
     /// Whether a sync of them has failed.
     again: bool,
+    /// Syncs of the log that had failed when they were taken.
+    failures: u64,
 }
 
 impl Unsynced {
@@ -147,6 +152,7 @@ impl Log {
             producers,
             next_offset: end,
             failed: None,
+            failures: 0,
             shown: 0,
         };
         if log.shows_synced_only() {
@@ -316,11 +322,12 @@ impl Log {
             from: self.synced.position,
             to: self.written(),
             again: false,
+            failures: self.failures,
         };
         match &self.failed {
             // The failed sync may have been one of all that is in the file now.
             Some(failed) if failed.base == active.base => Some(Unsynced { again: true, ..active }),
-            Some(failed) => Some(failed.clone()),
+            Some(failed) => Some(Unsynced { failures: self.failures, ..failed.clone() }),
             None => (self.synced.position < self.active.len).then_some(active),
         }
     }
@@ -350,6 +357,9 @@ impl Log {
 
     /// Notes that what was [`Log::unsynced`] is on the disk.
     pub(crate) fn synced(&mut self, done: &Unsynced) {
+        if done.failures != self.failures {
+            return;
+        }
         if self.failed.take_if(|failed| failed.base == done.base && done.again).is_some() {
             tracing::info!(dir = self.dir, "the log could be synced again");
         }
@@ -363,6 +373,9 @@ impl Log {
 
     /// Notes that what was [`Log::unsynced`] may not be on the disk. Takes back what readers have not seen.
     pub(crate) fn sync_failed(&mut self, tried: &Unsynced) {
+        self.failures += 1;
+        // A checkpoint that was begun speaks of what may be gone.
+        self.drafts += 1;
         if self.shows_synced_only() && tried.base == self.active.base && !tried.again {
             self.producers.take_back_from(self.synced.offset);
             self.next_offset = self.synced.offset;
@@ -374,14 +387,16 @@ impl Log {
 
     /// Forces everything to the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        let Some(unsynced) = self.unsynced() else { return Ok(()) };
-        // The others were synced when they were closed.
-        let result = unsynced.sync();
-        match &result {
-            Ok(()) => self.synced(&unsynced),
-            Err(_) => self.sync_failed(&unsynced),
+        // Twice at most: what could not be synced of a closed segment comes before what is in this one.
+        while let Some(unsynced) = self.unsynced() {
+            let result = unsynced.sync();
+            match &result {
+                Ok(()) => self.synced(&unsynced),
+                Err(_) => self.sync_failed(&unsynced),
+            }
+            result?;
         }
-        result
+        Ok(())
     }
 
     /// Begins a new segment if a batch of `size` bytes would make this one too long, or comes too late for it.

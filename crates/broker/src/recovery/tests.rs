@@ -207,6 +207,37 @@ fn a_checkpoint_that_was_overtaken_is_not_put_in_place() {
 }
 
 #[test]
+fn a_checkpoint_from_before_a_failed_sync_is_not_put_in_place() {
+    let scene = Scene::new(Fsync::Always);
+    let mut log = scene.open();
+    append(&mut log, 2);
+    let (unsynced, draft) = (log.unsynced().expect("written"), log.draft());
+    unsynced.sync().expect("synced");
+    draft.write().expect("written");
+    scene.memory.fail_syncs(1);
+    log.sync().expect_err("failed");
+    log.synced(&unsynced);
+    log.place(&draft).expect("nothing done");
+    append(&mut log, 1);
+    log.sync().expect("synced");
+    drop(log);
+    assert_eq!(scene.open().end(), 1);
+}
+
+#[test]
+fn a_log_is_synced_to_its_end_although_a_closed_segment_could_not_be() {
+    let scene = Scene::new(Fsync::Always);
+    let mut log = scene.open();
+    append(&mut log, 4);
+    let unsynced = log.unsynced().expect("written");
+    append(&mut log, 1);
+    log.sync_failed(&unsynced);
+    assert_eq!(log.end(), 4);
+    log.sync().expect("synced");
+    assert_eq!(log.end(), 5);
+}
+
+#[test]
 fn deleted_records_stay_deleted() {
     let scene = Scene::new(Fsync::Never);
     let mut log = scene.open();

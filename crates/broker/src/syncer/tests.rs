@@ -280,6 +280,66 @@ fn a_failed_sync_for_a_new_segment_fails_all_that_wait() {
 }
 
 #[test]
+fn a_sync_from_before_a_failed_one_says_nothing() {
+    let mut scene = Scene::new(Fsync::Always);
+    assert_eq!(scene.produce(1, batch(-1, -1, 3_000)), None);
+    let mut round = scene.core.take_unsynced();
+    let synced = round[0].sync();
+    assert!(synced.is_ok());
+    // Before that is told, the sync for a new segment fails, and all is taken back.
+    scene.disk.fail_syncs(1);
+    scene.produce(2, batch(-1, -1, 3_000)).expect("refused at once");
+    assert_eq!(scene.woken().len(), 1);
+    assert_eq!(scene.produce(3, plain()), None);
+    scene.core.synced(&round[0], &synced);
+    assert!(scene.woken().is_empty());
+    assert_eq!(scene.fetch(0), (0, 0));
+    scene.sync();
+    assert_eq!(told(&scene.woken()[0].1), (ErrorCode::NONE, 0));
+    assert_eq!(scene.fetch(0), (plain().len(), 1));
+}
+
+#[test]
+fn a_sync_that_another_took_the_error_of_is_not_believed() {
+    let mut scene = Scene::new(Fsync::default());
+    scene.produce(1, batch(-1, -1, 3_000)).expect("at once");
+    let mut round = scene.core.take_unsynced();
+    scene.disk.fail_syncs(1);
+    let refused = scene.produce(1, batch(-1, -1, 3_000)).expect("at once");
+    assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    let synced = round[0].sync();
+    assert!(synced.is_ok());
+    scene.core.synced(&round[0], &synced);
+    scene.sync();
+    for seed in 0..10 {
+        scene.disk.crash(&onrush_runtime::Random::seeded(seed));
+        scene = Scene::over(scene.disk, scene.core.started);
+        assert_eq!(scene.fetch(0).1, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_follows_a_segment_that_could_not_be_synced_is_synced_after_it() {
+    for fsync in [Fsync::Always, Fsync::default()] {
+        let mut scene = Scene::new(fsync);
+        scene.produce(1, batch(-1, -1, 3_000));
+        let round = scene.core.take_unsynced();
+        scene.produce(2, batch(-1, -1, 3_000));
+        let failed = Err(io::Error::other("the disk is gone"));
+        scene.core.synced(&round[0], &failed);
+        scene.woken();
+        scene.sync();
+        scene.sync();
+        assert_eq!(scene.woken().len(), usize::from(fsync == Fsync::Always), "{fsync:?}");
+        for seed in 0..10 {
+            scene.disk.crash(&onrush_runtime::Random::seeded(seed));
+            scene = Scene::over(scene.disk, scene.core.started);
+            assert_eq!(scene.fetch(0).1, 2, "{fsync:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn acknowledged_records_that_could_not_be_synced_stay_and_none_follow_until_they_are() {
     let mut scene = Scene::new(Fsync::default());
     scene.produce(1, plain()).expect("at once");

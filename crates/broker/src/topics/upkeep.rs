@@ -137,6 +137,11 @@ impl Topics {
             (Err(_), Some(unsynced)) => log.sync_failed(unsynced),
             (Err(_), None) => {}
         });
+        // What was written before a failure of another segment was told waits since.
+        let log = self.log(&task.place.topic, task.place.partition);
+        if self.limits.fsync != Fsync::Never && log.is_ok_and(|log| log.unsynced().is_some()) {
+            self.dirty.insert(task.place.clone());
+        }
     }
 
     /// How many bytes of a log readers see that they did not see at the last call, and where it ends for readers and
