@@ -5,12 +5,20 @@
 //! entry: length u32 | CRC-32C of the payload u32 | payload
 //! ```
 //!
-//! Entries are appended in batches, one write and one sync each. On opening, the file is read from
-//! its start. An entry that is cut off or fails its checksum with nothing valid behind it is the torn
-//! tail of a crash, which was never acknowledged, and is cut. With a whole entry behind it, bytes
-//! changed that were on the disk: then the journal is not opened and not touched. When it has grown to twice what it was after the last
-//! time, [`Journal::rewrite`] replaces it: the new file is complete and synced before it takes the
-//! old one's name.
+//! Entries are appended in batches, one write and one sync each. On opening, the file is read from its start up to the
+//! first entry that is cut off or fails its checksum. That may be where a crash tore what was not synced yet, in whatever
+//! order the system wrote it, with whole entries behind. So entries that follow a sync begin with a *mark*, an entry of our own
+//! that says up to where the file was on the disk:
+//!
+//! ```text
+//! payload of a mark: 0 u8 | position u64          all others begin with a kind from 1 on
+//! ```
+//!
+//! With no mark behind it that reaches further, the rest of the file is the torn tail of a crash, which was never acknowledged or
+//! not to be relied upon, and is cut. Else bytes changed that were on the disk: then the journal is not opened and not touched.
+//!
+//! When it has grown to twice what it was after the last time, [`Journal::rewrite`] replaces it: the new file is complete
+//! and synced before it takes the old one's name.
 
 use std::io;
 
@@ -22,6 +30,11 @@ use crate::{BrokerError, Fsync};
 
 const ENTRY_HEADER: usize = 8;
 
+/// The kind of a mark.
+const MARK: u8 = 0;
+
+const MARK_LEN: usize = 9;
+
 /// Longest entry: what a member can make us write is limited by the longest request without
 /// records.
 const MAX_ENTRY: usize = 2 * onrush_wire::limits::MAX_REQUEST_MESSAGE;
@@ -29,12 +42,8 @@ const MAX_ENTRY: usize = 2 * onrush_wire::limits::MAX_REQUEST_MESSAGE;
 /// A shorter file is not rewritten.
 const REWRITE_FROM: u64 = 4 * 1024 * 1024;
 
-/// Bytes that are searched at a time for an entry behind a damaged place.
+/// Bytes that are searched at a time for a mark behind a damaged place.
 const SEARCH_CHUNK: usize = 1024 * 1024;
-
-/// Bytes whose checksum is computed in that search at most: what looks like the length of an entry
-/// may stand anywhere.
-const SEARCH_BUDGET: usize = 256 * 1024 * 1024;
 
 /// What to do about a damaged journal.
 const REMEDY: &str =
@@ -53,8 +62,16 @@ pub(crate) struct Journal {
     rewritten: u64,
     /// Whether entries were appended that were not synced since.
     dirty: bool,
+    /// Where the file ended when it was taken to be synced, while that is under way.
+    taken: Option<u64>,
     /// Whether a sync of such entries failed: a second one says nothing about them.
     doubtful: bool,
+    /// Whether the path may name the file before the last rewrite, after a crash.
+    unplaced: bool,
+    /// Up to where the file is known to be on the disk.
+    synced: u64,
+    /// What the last mark says.
+    marked: u64,
 }
 
 /// Entries to be appended together.
@@ -62,7 +79,7 @@ pub(crate) struct Journal {
 pub(crate) struct Entries(BytesMut);
 
 impl Entries {
-    /// Adds the entry whose payload `write` writes.
+    /// Adds the entry whose payload `write` writes: a kind, which is not 0, and what belongs to it.
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let start = self.0.len();
         self.0.put_bytes(0, ENTRY_HEADER);
@@ -76,6 +93,17 @@ impl Entries {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The bytes of these entries behind a mark.
+    fn behind(self, synced: u64) -> Bytes {
+        let mut marked = Self::default();
+        marked.push(|buffer| {
+            buffer.put_u8(MARK);
+            buffer.put_u64(synced);
+        });
+        marked.0.extend_from_slice(&self.0);
+        marked.0.freeze()
     }
 }
 
@@ -99,19 +127,23 @@ impl Journal {
             read_entry(&file, len, found).map_err(BrokerError::storage("read", path))?
         {
             let size = (ENTRY_HEADER + payload.len()) as u64;
-            replay(payload).map_err(|reason| BrokerError::Format {
-                path: path.to_owned(),
-                position: len,
-                reason,
-            })?;
+            if mark_in(&payload).is_none() {
+                replay(payload).map_err(|reason| BrokerError::Format {
+                    path: path.to_owned(),
+                    position: len,
+                    reason,
+                })?;
+            }
             len += size;
         }
         if len < found {
             refuse_damage(&file, path, len, found)?;
             tracing::warn!(path, at = len, bytes = found - len, "cut the torn tail of a journal");
             file.truncate(len).map_err(BrokerError::storage("truncate", path))?;
-            file.sync().map_err(BrokerError::storage("sync", path))?;
         }
+        // What the life before did not sync, or could not, may be in the memory of the machine only.
+        let kept = file.rewrite(0, len).and_then(|()| file.sync());
+        kept.map_err(BrokerError::storage("sync", path))?;
         Ok(Self::over(disk, path, file, len))
     }
 
@@ -124,7 +156,11 @@ impl Journal {
             len,
             rewritten,
             dirty: false,
+            taken: None,
             doubtful: false,
+            unplaced: false,
+            synced: len,
+            marked: 0,
         }
     }
 
@@ -139,27 +175,46 @@ impl Journal {
         if entries.is_empty() {
             return Ok(());
         }
-        self.take_back()?;
-        let size = entries.0.len() as u64;
-        let written = self.file.append(entries.0.freeze());
-        let written = written.and_then(|_| match fsync {
-            Fsync::Always => self.file.sync(),
-            Fsync::Interval(_) | Fsync::Never => Ok(()),
-        });
-        match written {
-            Ok(()) => {
-                self.len += size;
-                self.dirty = fsync != Fsync::Always;
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(path = self.path, code = %Fault::BrokerStorage, %error, "cannot append to a journal");
-                self.doubtful |= self.dirty;
-                // If this fails too, the next append tries again before it writes.
-                let _ = self.take_back();
-                Err(error)
-            }
+        let result = self.try_append(entries, fsync);
+        if let Err(error) = &result {
+            tracing::error!(path = self.path, code = %Fault::BrokerStorage, %error, "cannot append to a journal");
+            // If this fails too, the next append tries again before it writes.
+            let _ = self.take_back();
         }
+        result
+    }
+
+    fn try_append(&mut self, entries: Entries, fsync: Fsync) -> io::Result<()> {
+        self.take_back()?;
+        self.place()?;
+        let marked = self.synced;
+        let bytes = if marked > self.marked { entries.behind(marked) } else { entries.0.freeze() };
+        let size = bytes.len() as u64;
+        self.file.append(bytes)?;
+        if fsync == Fsync::Always
+            && let Err(error) = self.file.sync()
+        {
+            self.sync_failed();
+            return Err(error);
+        }
+        self.marked = marked;
+        self.len += size;
+        self.dirty = fsync != Fsync::Always;
+        if !self.dirty && !self.doubtful {
+            self.synced = self.len;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a crash leaves the path with this file.
+    fn place(&mut self) -> io::Result<()> {
+        if self.unplaced {
+            self.disk.sync_dir("")?;
+            self.unplaced = false;
+            // All of it was synced before it was named, and nothing was appended since.
+            self.doubtful = false;
+        }
+        Ok(())
     }
 
     /// Replaces the content by `entries`.
@@ -173,13 +228,11 @@ impl Journal {
         file.append(entries.0.freeze())?;
         file.sync()?;
         self.disk.rename(&fresh, &self.path)?;
-        // From here on the path names the new file, whether or not the directory could be synced.
-        self.file = file;
-        self.len = len;
-        self.rewritten = len.max(REWRITE_FROM);
-        self.dirty = false;
-        self.doubtful = false;
-        self.disk.sync_dir("")
+        // From here on the path names the new file, whether or not the directory could be synced. Until it is, a crash may
+        // bring the old one back, without what was appended since and, perhaps, without what was not synced in it.
+        let (disk, path) = (&self.disk, &self.path);
+        *self = Self { unplaced: true, doubtful: true, ..Self::over(disk, path, file, len) };
+        self.place()
     }
 
     /// Replaces the content by what is current when it has grown to twice what it was.
@@ -195,12 +248,24 @@ impl Journal {
 
     /// The file, if there is something to be synced in it that was not taken before.
     pub(crate) fn take_dirty(&mut self) -> Option<File> {
-        std::mem::take(&mut self.dirty).then(|| self.file.clone())
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        self.taken = Some(self.len);
+        Some(self.file.clone())
     }
 
-    /// Notes that a file which was taken could not be synced.
+    /// Notes that a file which was taken is synced.
+    pub(crate) fn synced(&mut self) {
+        // None if it is another file since, or if another sync of it has failed meanwhile.
+        if let Some(taken) = self.taken.take().filter(|_| !self.doubtful) {
+            self.synced = taken.max(self.synced);
+        }
+    }
+
+    /// Notes that entries could not be synced.
     pub(crate) fn sync_failed(&mut self) {
-        self.doubtful = true;
+        self.doubtful |= self.taken.take().is_some() || self.dirty;
     }
 
     /// Whether only [`Journal::rewrite`] makes sure that all entries are on the disk.
@@ -208,8 +273,9 @@ impl Journal {
         self.doubtful
     }
 
-    /// Forces everything to the disk.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    /// Forces everything to the disk, if it is not doubtful.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.place()?;
         self.file.sync()
     }
 
@@ -237,36 +303,46 @@ fn stated(header: &[u8], position: u64, end: u64) -> Option<(usize, u32)> {
 
 /// An error if what cannot be read at `position` is no torn tail.
 fn refuse_damage(file: &File, path: &str, position: u64, end: u64) -> Result<(), BrokerError> {
-    let behind = entry_behind(file, position, end).map_err(BrokerError::storage("read", path))?;
-    behind.map_or(Ok(()), |behind| {
+    let behind = mark_behind(file, position, end).map_err(BrokerError::storage("read", path))?;
+    behind.map_or(Ok(()), |(behind, synced)| {
         Err(BrokerError::Damaged {
             path: path.to_owned(),
             position,
-            reason: format!("no valid entry, but one stands behind it at byte {behind}"),
+            reason: format!(
+                "no valid entry, although the one at byte {behind} says that all below byte {synced} was on the disk"
+            ),
             remedy: REMEDY,
         })
     })
 }
 
-/// Where the first whole entry behind a damaged place stands. Its length cannot be trusted, so
-/// every byte is tried.
-fn entry_behind(file: &File, damaged: u64, end: u64) -> io::Result<Option<u64>> {
-    let mut budget = SEARCH_BUDGET;
+/// What a mark says, if this is the payload of one.
+fn mark_in(payload: &[u8]) -> Option<u64> {
+    let (kind, position) = <&[u8; MARK_LEN]>::try_from(payload).ok()?.split_first()?;
+    (*kind == MARK).then_some(u64::from_be_bytes(position.try_into().ok()?))
+}
+
+/// Where a mark stands behind a damaged place that says that this place was on the disk, and what it says. No length can
+/// be trusted, so every byte is tried.
+fn mark_behind(file: &File, damaged: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+    const WHOLE: usize = ENTRY_HEADER + MARK_LEN;
     let mut from = damaged + 1;
     loop {
         let chunk = file.read_at(from, SEARCH_CHUNK)?;
-        if chunk.len() < ENTRY_HEADER {
+        for (position, whole) in (from..).zip(chunk.windows(WHOLE)) {
+            let (header, payload) = whole.split_at(ENTRY_HEADER);
+            let Some(synced) = mark_in(payload).filter(|it| (damaged + 1..=position).contains(it))
+            else {
+                continue;
+            };
+            if stated(header, position, end) == Some((MARK_LEN, crc32c(payload))) {
+                return Ok(Some((position, synced)));
+            }
+        }
+        if chunk.len() < SEARCH_CHUNK {
             return Ok(None);
         }
-        for (position, header) in (from..).zip(chunk.windows(ENTRY_HEADER)) {
-            let Some((length, _)) = stated(header, position, end) else { continue };
-            if read_entry(file, position, end)?.is_some() {
-                return Ok(Some(position));
-            }
-            let Some(left) = budget.checked_sub(length) else { return Ok(None) };
-            budget = left;
-        }
-        from += (chunk.len() - ENTRY_HEADER + 1) as u64;
+        from += (chunk.len() - WHOLE + 1) as u64;
     }
 }
 
@@ -288,18 +364,26 @@ pub(crate) fn take_string(payload: &mut Bytes) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use onrush_runtime::Random;
+    use onrush_runtime::disk::MemoryDisk;
+
     use super::*;
 
     fn entries(values: &[&str]) -> Entries {
         let mut entries = Entries::default();
-        values.iter().for_each(|value| entries.push(|buffer| put_string(buffer, value)));
+        for value in values {
+            entries.push(|buffer| {
+                buffer.put_u8(1);
+                put_string(buffer, value);
+            });
+        }
         entries
     }
 
     fn reopened(disk: &Disk) -> Vec<String> {
         let mut seen = Vec::new();
-        Journal::open(disk, "j", |mut payload| {
-            seen.push(take_string(&mut payload)?);
+        Journal::open(disk, "j", |payload| {
+            seen.push(take_string(&mut payload.slice(1..))?);
             Ok(())
         })
         .expect("opens");
@@ -328,24 +412,131 @@ mod tests {
     }
 
     #[test]
-    fn damage_with_a_whole_entry_behind_it_is_refused_and_left_alone() {
+    fn damage_below_what_a_mark_says_is_refused_and_left_alone() {
         let disk = Disk::memory();
         let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
-        journal.append(entries(&["a", "b", "c"]), Fsync::Always).expect("appends");
+        let mut ends = Vec::new();
+        for value in ["a", "b", "c"] {
+            journal.append(entries(&[value]), Fsync::Always).expect("appends");
+            ends.push(journal.len);
+        }
         let file = disk.open("j").expect("opens");
         let intact = file.read_at(0, 1_000).expect("read");
-        let entry = intact.len() / 3;
-        // In the length, the checksum and the payload of the second entry.
-        for at in [entry, entry + 3, entry + 5, 2 * entry - 1] {
+        let entry = ends[0] as usize;
+        // In the length, the checksum and the payload of the mark before the second entry, and in that entry.
+        for (at, damaged) in [
+            (entry, entry),
+            (entry + 3, entry),
+            (entry + 5, entry),
+            (entry + 9, entry),
+            (ends[1] as usize - 1, entry + ENTRY_HEADER + MARK_LEN),
+        ] {
             let mut flipped = BytesMut::from(&intact[..]);
             flipped[at] ^= 0x10;
             file.truncate(0).expect("cut");
             file.append(flipped.clone().freeze()).expect("appends");
             let error = Journal::open(&disk, "j", |_| Ok(())).expect_err("refused");
             let BrokerError::Damaged { path, position, .. } = &error else { panic!("{error}") };
-            assert_eq!((path.as_str(), *position), ("j", entry as u64), "{error}");
+            assert_eq!((path.as_str(), *position), ("j", damaged as u64), "{error}");
             assert_eq!(file.read_at(0, 1_000).expect("read"), flipped, "byte {at}");
         }
+    }
+
+    #[test]
+    fn what_was_not_synced_may_be_torn_anywhere_and_is_cut() {
+        let values: Vec<String> = (0..40).map(|at| format!("value {at}")).collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        for fsync in [Fsync::Always, Fsync::default()] {
+            let disk = Disk::memory();
+            let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+            journal.append(entries(&["a"]), Fsync::Always).expect("appends");
+            let synced = journal.len as usize;
+            // In one batch, or one by one within an interval.
+            if fsync == Fsync::Always {
+                journal.append(entries(&values), fsync).expect("appends");
+            } else {
+                values.iter().for_each(|value| {
+                    journal.append(entries(&[value]), fsync).expect("appends");
+                });
+            }
+            let file = disk.open("j").expect("opens");
+            let whole = file.read_at(0, 10_000).expect("read");
+            for hole in (synced..whole.len()).step_by(64) {
+                let mut torn = BytesMut::from(&whole[..]);
+                let end = (hole + 64).min(torn.len());
+                torn[hole..end].fill(0);
+                file.truncate(0).expect("cut");
+                file.append(torn.freeze()).expect("appends");
+                let seen = reopened(&disk);
+                assert_eq!(seen[0], "a", "{fsync:?}, byte {hole}");
+                assert!(values.starts_with(&seen[1..].iter().map(|it| &**it).collect::<Vec<_>>()));
+                assert!(file.len() <= hole as u64, "{fsync:?}, byte {hole}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_interval_synced_is_marked() {
+        let disk = Disk::memory();
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a"]), Fsync::default()).expect("appends");
+        journal.take_dirty().expect("dirty").sync().expect("synced");
+        journal.synced();
+        journal.append(entries(&["b"]), Fsync::default()).expect("appends");
+        let file = disk.open("j").expect("opens");
+        let mut flipped = BytesMut::from(&file.read_at(0, 1_000).expect("read")[..]);
+        flipped[9] ^= 1;
+        file.truncate(0).expect("cut");
+        file.append(flipped.freeze()).expect("appends");
+        Journal::open(&disk, "j", |_| Ok(())).expect_err("refused");
+    }
+
+    #[test]
+    fn what_a_failed_sync_left_in_the_file_is_written_again_when_it_is_opened() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a", "b"]), Fsync::default()).expect("appends");
+        memory.fail_syncs(1);
+        journal.take_dirty().expect("dirty").sync().expect_err("failed");
+        drop(journal);
+        assert_eq!(reopened(&disk), ["a", "b"]);
+        memory.crash(&Random::seeded(1));
+        assert_eq!(reopened(&disk), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_failed_sync_of_one_entry_makes_those_before_doubtful() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a"]), Fsync::default()).expect("appends");
+        let taken = journal.take_dirty().expect("dirty");
+        memory.fail_syncs(1);
+        journal.append(entries(&["b"]), Fsync::Always).expect_err("failed");
+        // The error was told to the other sync.
+        taken.sync().expect("synced");
+        journal.synced();
+        assert!(journal.is_doubtful());
+        journal.rewrite(entries(&["a"])).expect("rewrites");
+        assert!(!journal.is_doubtful());
+        memory.crash(&Random::seeded(1));
+        assert_eq!(reopened(&disk), ["a"]);
+    }
+
+    #[test]
+    fn nothing_is_appended_to_a_file_that_a_crash_may_take_the_name_of() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a"]), Fsync::Always).expect("appends");
+        // The new file can be synced, its directory cannot.
+        memory.fail_syncs_after(1, 2);
+        journal.rewrite(entries(&["a"])).expect_err("failed");
+        journal.append(entries(&["b"]), Fsync::Always).expect_err("failed");
+        journal.append(entries(&["c"]), Fsync::Always).expect("appends");
+        memory.crash(&Random::seeded(1));
+        assert_eq!(reopened(&disk), ["a", "c"]);
     }
 
     #[test]

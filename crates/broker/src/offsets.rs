@@ -223,6 +223,11 @@ impl Offsets {
         self.journal.take_dirty()
     }
 
+    /// Notes that the file that was taken is synced.
+    pub(crate) fn synced(&mut self) {
+        self.journal.synced();
+    }
+
     /// Notes that the file could not be synced.
     pub(crate) fn sync_failed(&mut self) {
         self.journal.sync_failed();
@@ -238,7 +243,8 @@ impl Offsets {
     }
 
     /// Forces everything to the disk.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.heal()?;
         self.journal.sync()
     }
 }

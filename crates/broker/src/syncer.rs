@@ -99,12 +99,13 @@ impl Core {
                 self.topics.synced(task, result);
                 self.settle(&task.place);
             }
-            Unsynced::Offsets(_) => {
-                if let Err(error) = result {
+            Unsynced::Offsets(_) => match result {
+                Ok(()) => self.offsets.synced(),
+                Err(error) => {
                     tracing::error!(code = %Fault::BrokerStorage, %error, "cannot sync the committed offsets");
                     self.offsets.sync_failed();
                 }
-            }
+            },
         }
     }
 }

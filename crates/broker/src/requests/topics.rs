@@ -145,7 +145,7 @@ mod tests {
             Committed { offset: 0, leader_epoch: 1, metadata: String::new(), log_end: 0 };
         core.offsets.commit("g", vec![(place.clone(), committed)]).expect("stored");
         // There is room for the entry that forgets the commits, not for the one of the topic as well.
-        memory.limit(Some(memory.used() + 20));
+        memory.limit(Some(memory.used() + 40));
         let refused = core.delete_topic(6, Some(&string("t")), Uuid::ZERO).expect_err("no room");
         assert_eq!(refused.0, ErrorCode::KAFKA_STORAGE_ERROR);
         assert!(core.topics.log("t", 0).is_ok());

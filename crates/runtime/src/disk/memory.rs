@@ -21,6 +21,8 @@ pub struct MemoryDisk {
 struct State {
     life: u64,
     capacity: Option<u64>,
+    /// Syncs that go well before those that fail.
+    spared_syncs: u32,
     sync_failures: u32,
     dirs: BTreeSet<String>,
     names: BTreeMap<String, u64>,
@@ -62,7 +64,13 @@ impl MemoryDisk {
     /// The next `count` syncs fail, as the operating system's do: a later sync says nothing about the bytes, which a
     /// crash takes unless they were cut or written again.
     pub fn fail_syncs(&self, count: u32) {
-        self.state().sync_failures = count;
+        self.fail_syncs_after(0, count);
+    }
+
+    /// Of the next syncs, `spared` go well and then `count` fail.
+    pub fn fail_syncs_after(&self, spared: u32, count: u32) {
+        let mut state = self.state();
+        (state.spared_syncs, state.sync_failures) = (spared, count);
     }
 
     /// Bytes held in all files.
@@ -225,8 +233,12 @@ impl State {
     }
 
     fn sync_allowed(&mut self) -> io::Result<()> {
-        match self.sync_failures {
-            0 => Ok(()),
+        match (self.sync_failures, self.spared_syncs) {
+            (0, _) => Ok(()),
+            (_, 1..) => {
+                self.spared_syncs -= 1;
+                Ok(())
+            }
             _ => {
                 self.sync_failures -= 1;
                 Err(io::Error::other("sync failed (injected)"))
