@@ -6,7 +6,8 @@
 //!
 //! Everything that is written while it syncs is covered by its next round, together (group commit). Under
 //! [`Fsync::Always`] a round begins as soon as something is written; else one per interval, or when a segment is nearly full. A round never begins sooner
-//! than [`RETRY`] after one that failed. Between rounds it writes checkpoints and drops old segments, log by log.
+//! than [`RETRY`] after one that failed. Between rounds it writes checkpoints and drops old segments, one log at a time: there
+//! may be thousands.
 
 use std::collections::VecDeque;
 use std::io;
@@ -144,6 +145,7 @@ impl Syncer {
             checkpoints: (fsync != Fsync::Never).then(|| now + CHECKPOINTS),
             retention: now + retention,
             chores: VecDeque::new(),
+            chore_is_next: false,
             left: VecDeque::new(),
             synced: None,
             has_failed: false,
@@ -189,6 +191,8 @@ struct Rounds {
     /// When segments are dropped next.
     retention: Instant,
     chores: VecDeque<Chore>,
+    /// Whether a chore comes before a round that is due: they take turns.
+    chore_is_next: bool,
     /// What is left of this round.
     left: VecDeque<Unsynced>,
     /// Of this round, with a result that the core has not been told.
@@ -211,22 +215,28 @@ impl Work for Rounds {
         if self.stop.load(Ordering::Acquire) {
             return Step::Done;
         }
-        if let Some(chore) = self.chores.pop_front() {
-            let time_of_day = self.clock.wall_millis();
-            self.left.extend(self.shared.with_core(|core| core.perform(chore, time_of_day)));
-            return Step::Worked;
-        }
         if std::mem::take(&mut self.has_failed) {
             self.earliest = now + RETRY;
             self.next = now + self.interval.max(RETRY);
         }
-        self.begin(now)
+        if !std::mem::take(&mut self.chore_is_next) {
+            let step = self.begin(now);
+            if step == Step::Worked || self.chores.is_empty() {
+                self.chore_is_next = true;
+                return step;
+            }
+        }
+        if let Some(chore) = self.chores.pop_front() {
+            let time_of_day = self.clock.wall_millis();
+            self.left.extend(self.shared.with_core(|core| core.perform(chore, time_of_day)));
+        }
+        Step::Worked
     }
 }
 
 impl Rounds {
     fn begin(&mut self, now: Instant) -> Step {
-        if self.begin_chores(now) {
+        if self.chores.is_empty() && self.begin_chores(now) {
             return Step::Worked;
         }
         let chores = self.checkpoints.map_or(self.retention, |at| at.min(self.retention));

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Steps of a simulated process come so late at most, one after the other.
 const MARGIN: Duration = Duration::from_millis(50);
 
-struct World {
+pub(crate) struct World {
     random: Random,
     net: MemoryNet,
     disk: MemoryDisk,
@@ -25,14 +25,14 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let random = Random::seeded(seed);
         let faults = Faults { max_delay_millis: 0, split_reads: false };
         let net = MemoryNet::new(random.fork(), faults, Trace::off());
         Self { random, net, disk: MemoryDisk::default(), clock: Clock::simulated() }
     }
 
-    async fn start(&self, config: BrokerConfig) -> (Broker, Process, Client) {
+    pub(crate) async fn start(&self, config: BrokerConfig) -> (Broker, Process, Client) {
         let process = Process::new(self.random.fork());
         let runtime = Runtime {
             net: Net::Memory(self.net.host("broker")),
@@ -44,8 +44,14 @@ impl World {
         let config = BrokerConfig { listen: BROKER.to_owned(), ..config };
         let executor = Executor::Process(process.clone());
         let broker = Broker::open(config, &runtime, executor).await.expect("opens");
+        let client = self.client().await;
+        (broker, process, client)
+    }
+
+    /// Another client of the broker.
+    pub(crate) async fn client(&self) -> Client {
         let stream = Net::Memory(self.net.host("client")).connect(BROKER).await.expect("connects");
-        (broker, process, Client::over(stream))
+        Client::over(stream)
     }
 
     /// Ends the broker like a power cut.
@@ -154,4 +160,28 @@ async fn a_checkpoint_is_written_now_and_then() {
     client.produce(batch_of(id, 0, 0, &["b"])).await;
     sleep(Duration::from_secs(61)).await;
     assert!(disk.open("flights-0/checkpoint").expect("written").len() > length);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_produce_does_not_wait_for_the_checkpoints_of_all_logs() {
+    const PARTITIONS: i32 = 400;
+    let world = World::new(7);
+    let started = tokio::time::Instant::now();
+    let config = BrokerConfig { fsync: Fsync::Always, ..BrokerConfig::default() };
+    let (_broker, _process, mut client) = world.start(config).await;
+    client.create_topic(TOPIC, PARTITIONS).await;
+    for partition in 0..PARTITIONS {
+        client.produce_to(12, TOPIC, onrush_wire::Uuid::ZERO, partition, batch(&["a"])).await;
+    }
+    tokio::time::sleep_until(started + Duration::from_millis(59_950)).await;
+    let mut longest = Duration::ZERO;
+    while started.elapsed() < Duration::from_secs(62) {
+        let asked = tokio::time::Instant::now();
+        client.produce(batch(&["b"])).await;
+        longest = longest.max(asked.elapsed());
+    }
+    let disk = Disk::Memory(world.disk.clone());
+    let written = |partition: &i32| disk.exists(&format!("{TOPIC}-{partition}/checkpoint"));
+    assert_eq!((0..PARTITIONS).filter(written).count(), 400, "the checkpoints are written, too");
+    assert!(longest < MARGIN, "{longest:?}");
 }
