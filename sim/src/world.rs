@@ -13,9 +13,10 @@ use onrush_kafka::{
 };
 use onrush_record::{Decompressor, batches, records};
 use onrush_runtime::disk::MemoryDisk;
-use onrush_runtime::net::{Faults as NetFaults, MemoryNet};
+use onrush_runtime::net::Faults as NetFaults;
+use onrush_runtime::simulation::{Hosts, Simulation};
 use onrush_runtime::spawn::Process;
-use onrush_runtime::{Clock, Disk, Executor, Instant, Net, Runtime, Spawn, Trace};
+use onrush_runtime::{Disk, Instant, Trace};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -89,10 +90,7 @@ pub(crate) struct Outcome {
 
 /// Runs a plan in a thread of its own time.
 pub(crate) fn run(plan: &Plan, keep_lines: bool) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    // Without sockets and signals a current-thread runtime needs nothing that the system could refuse.
-    runtime.expect("a tokio runtime in memory").block_on(async {
+    Simulation::new().run(async {
         let trace = Trace::on(keep_lines);
         let mut world = World::new(plan.clone(), trace.clone());
         let violations = world.play().await;
@@ -103,9 +101,8 @@ pub(crate) fn run(plan: &Plan, keep_lines: bool) -> Outcome {
 
 struct World {
     plan: Plan,
-    net: MemoryNet,
+    hosts: Hosts,
     trace: Trace,
-    clock: Clock,
     history: History,
     faults: Faults,
     disk: MemoryDisk,
@@ -120,8 +117,7 @@ impl World {
     fn new(plan: Plan, trace: Trace) -> Self {
         let faults = NetFaults { max_delay_millis: plan.max_delay_millis, split_reads: true };
         Self {
-            net: MemoryNet::new(plan.random.fork(), faults, trace.clone()),
-            clock: Clock::simulated(),
+            hosts: Hosts::new(plan.random.clone(), faults, trace.clone()),
             history: History::traced(trace.clone()),
             faults: Faults::default(),
             disk: MemoryDisk::traced(trace.clone()),
@@ -134,18 +130,6 @@ impl World {
         }
     }
 
-    fn process(&self, host: &str, disk: Disk) -> (Runtime, Process) {
-        let process = Process::new(self.plan.random.fork());
-        let runtime = Runtime {
-            net: Net::Memory(self.net.host(host)),
-            disk,
-            clock: self.clock,
-            random: self.plan.random.fork(),
-            spawn: Spawn::Process(process.clone()),
-        };
-        (runtime, process)
-    }
-
     async fn play(&mut self) -> Vec<Violation> {
         let start = Instant::now();
         self.start_broker().await;
@@ -153,12 +137,15 @@ impl World {
         if let Err(error) = client.create_topic(TOPIC, self.plan.partitions, 1).await {
             return vec![Violation::Stuck { what: format!("the topic was not created: {error}") }];
         }
-        let (runtime, process) = self.process(&Host::Producer.name(), Disk::memory());
+        let producer = self.hosts.process(&Host::Producer.name(), Disk::memory());
         let load = producer::Load::of(&self.plan);
-        let producing =
-            Executor::Process(process).spawn(producer::run(runtime, load, self.history.clone()));
-        let (_, observer) = self.process("observer", Disk::memory());
-        let sampling = Executor::Process(observer).spawn(sample(
+        let producing = producer.executor().spawn(producer::run(
+            producer.runtime.clone(),
+            load,
+            self.history.clone(),
+        ));
+        let observer = self.hosts.process("observer", Disk::memory());
+        let sampling = observer.executor().spawn(sample(
             client.clone(),
             self.plan.partitions,
             self.history.clone(),
@@ -190,7 +177,7 @@ impl World {
     }
 
     async fn start_broker(&mut self) {
-        let (runtime, process) = self.process("broker", Disk::Memory(self.disk.clone()));
+        let host = self.hosts.process("broker", Disk::Memory(self.disk.clone()));
         let config = BrokerConfig {
             listen: BROKER.to_owned(),
             fsync: self.plan.fsync,
@@ -202,10 +189,9 @@ impl World {
             ..BrokerConfig::default()
         };
         let (opened, open) = tokio::sync::oneshot::channel();
-        let executor = Executor::Process(process.clone());
-        executor.spawn(async move {
-            let inner = Executor::Process(process_of(&runtime));
-            let broker = Broker::open(config, &runtime, inner).await;
+        self.broker = Some(host.process.clone());
+        host.executor().spawn(async move {
+            let broker = Broker::open(config, &host.runtime, host.executor()).await;
             let _ = opened.send(broker.as_ref().map(drop).map_err(ToString::to_string));
             // Holds the broker until the process crashes.
             std::future::pending::<()>().await;
@@ -215,27 +201,31 @@ impl World {
             Ok(Ok(())) => {}
             other => panic!("seed {}: the broker did not open: {other:?}", self.plan.seed),
         }
-        self.broker = Some(process);
     }
 
     /// A client on a host of its own, which nothing happens to.
     async fn observer(&self) -> Client {
-        let (runtime, process) = self.process("observer", Disk::memory());
+        let host = self.hosts.process("observer", Disk::memory());
         let client =
-            Client::connect(ClientConfig::new([BROKER]), &runtime, Executor::Process(process))
-                .await;
+            Client::connect(ClientConfig::new([BROKER]), &host.runtime, host.executor()).await;
         client.unwrap_or_else(|error| {
             panic!("seed {}: the observer cannot connect: {error}", self.plan.seed)
         })
     }
 
     fn start_member(&mut self, member: usize) {
-        let (runtime, process) = self.process(&Host::Member(member).name(), Disk::memory());
+        let host = self.hosts.process(&Host::Member(member).name(), Disk::memory());
         self.lives += 1;
         let client = ClientConfig::new([BROKER]);
         let life = self.lives;
-        self.members[member] =
-            Some(Member::start(runtime, process, client, life, &self.plan, &self.history));
+        self.members[member] = Some(Member::start(
+            host.runtime,
+            host.process,
+            client,
+            life,
+            &self.plan,
+            &self.history,
+        ));
     }
 
     async fn inject(&mut self, fault: Fault) {
@@ -243,12 +233,12 @@ impl World {
         match fault {
             Fault::CrashMember(member, pause) => {
                 self.faults.member_crashes += 1;
-                self.net.take_down(&Host::Member(member).name());
+                self.hosts.net().take_down(&Host::Member(member).name());
                 if let Some(member) = self.members[member].take() {
                     member.crash(&self.history);
                 }
                 sleep(pause).await;
-                self.net.bring_up(&Host::Member(member).name());
+                self.hosts.net().bring_up(&Host::Member(member).name());
                 self.start_member(member);
             }
             Fault::RestartMember(member) => {
@@ -260,7 +250,7 @@ impl World {
             }
             Fault::CrashBroker(pause) => {
                 self.faults.broker_restarts += 1;
-                self.net.take_down("broker");
+                self.hosts.net().take_down("broker");
                 let lost = self.disk.crash(&self.plan.random);
                 self.faults.lossy_restarts += u64::from(lost > 0);
                 if let Some(process) = self.broker.take() {
@@ -270,7 +260,7 @@ impl World {
                     self.history.log_was_cut(Instant::now());
                 }
                 sleep(pause).await;
-                self.net.bring_up("broker");
+                self.hosts.net().bring_up("broker");
                 self.start_broker().await;
                 if lost > 0 {
                     self.history.cut_log_is_back(Instant::now());
@@ -290,7 +280,7 @@ impl World {
             }
             Fault::Cut(host) => {
                 self.faults.cuts += 1;
-                self.net.cut(&host.name());
+                self.hosts.net().cut(&host.name());
             }
         }
     }
@@ -337,13 +327,6 @@ impl World {
                 .violations
                 .push(Violation::Stuck { what: format!("member {member} does not stop") }),
         }
-    }
-}
-
-fn process_of(runtime: &Runtime) -> Process {
-    match &runtime.spawn {
-        Spawn::Process(process) => process.clone(),
-        Spawn::Threads => unreachable!("a simulated host has a simulated process"),
     }
 }
 

@@ -20,6 +20,8 @@ pub mod disk;
 pub mod fault;
 pub mod net;
 pub mod random;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod spawn;
 pub mod trace;
 pub mod wake;

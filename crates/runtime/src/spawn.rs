@@ -88,8 +88,8 @@ impl Spawn {
                 Ok(WorkHandle::Thread(end))
             }
             Self::Process(process) => {
-                let random = process.random.clone();
-                Ok(WorkHandle::Task(process.spawn(run_task(work, wake, random))))
+                let task = run_task(work, wake, process.clone());
+                Ok(WorkHandle::Task(process.spawn(task)))
             }
         }
     }
@@ -105,11 +105,16 @@ fn run_thread(mut work: Box<dyn Work>, wake: &Wake) {
     }
 }
 
-async fn run_task(mut work: Box<dyn Work>, wake: Wake, random: Random) {
+async fn run_task(mut work: Box<dyn Work>, wake: Wake, process: Process) {
     loop {
-        match work.run_once(Instant::now()) {
+        let step = work.run_once(Instant::now());
+        let stalled = process.take_stall();
+        if !stalled.is_zero() {
+            tokio::time::sleep(stalled).await;
+        }
+        match step {
             // A lane that is never done in one go must not hide the passing of time from the rest.
-            Step::Worked if random.chance(1, 8) => {
+            Step::Worked if process.random.chance(1, 8) => {
                 tokio::time::sleep(Duration::from_millis(1)).await
             }
             Step::Worked => tokio::task::yield_now().await,
@@ -228,12 +233,23 @@ impl Task {
 pub struct Process {
     random: Random,
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
+    /// Asked for by the part that is being run, of which there is one.
+    stall: Arc<Mutex<Duration>>,
 }
 
 impl Process {
     /// A process without tasks; `random` decides how its parts interleave.
     pub fn new(random: Random) -> Self {
-        Self { random, tasks: Arc::default() }
+        Self { random, tasks: Arc::default(), stall: Arc::default() }
+    }
+
+    /// The lane or worker that is being run goes on after `duration` only, as if its thread had blocked.
+    pub fn stall(&self, duration: Duration) {
+        *self.stall.lock().unwrap_or_else(PoisonError::into_inner) += duration;
+    }
+
+    fn take_stall(&self) -> Duration {
+        std::mem::take(&mut *self.stall.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends every task of the process. The caller cuts network and disk before, so that no destructor says goodbye.
