@@ -10,6 +10,7 @@
 
 mod connection;
 mod memory;
+mod pace;
 
 use std::collections::BTreeMap;
 use std::io;

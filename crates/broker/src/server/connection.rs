@@ -1,10 +1,9 @@
 //! One connection: frames in, answers out, in order.
 //!
-//! A peer that stops in the middle of a frame, or does not take its answer, is thrown out after [`PATIENCE`]; one that says
-//! nothing between two requests, after [`MAX_IDLE`].
+//! A peer that stops in the middle of a frame, or does not take its answer, is thrown out after [`PATIENCE`], sooner while
+//! memory is short ([`Pace`]); one that says nothing between two requests, after [`MAX_IDLE`].
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::memory::{Held, Memory};
+use super::memory::Held;
+use super::pace::{PATIENCE, Pace};
 use crate::config::MAX_AT_WORK;
 use crate::core::{Outcome, Refused};
 use crate::parked::ConnectionId;
@@ -32,9 +32,6 @@ const RESERVED_NEXT: usize = 1024 * 1024;
 
 /// Most segments handed to the system in one write.
 const MAX_SLICES: usize = 64;
-
-/// How long a peer may make no progress with what it sends or takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a connection may be idle: Kafka's `connections.max.idle.ms` by default. Clients connect again.
 const MAX_IDLE: Duration = Duration::from_secs(600);
@@ -53,8 +50,12 @@ pub(super) enum Closed {
     HalfFrame { got: usize, announced: usize },
     #[error("no room for a request of {announced} bytes: others hold {MAX_AT_WORK}")]
     NoRoom { announced: usize },
+    #[error("no room for an answer: others that are not taken hold {MAX_AT_WORK} bytes")]
+    NoRoomToAnswer,
     #[error("the peer made no progress for {} s while it {doing}", PATIENCE.as_secs())]
     Stalled { doing: &'static str },
+    #[error("memory is short, and the peer is too slow while it {doing}")]
+    TooSlow { doing: &'static str },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -82,7 +83,7 @@ pub(super) async fn serve(
         let frame = tokio::select! {
             biased;
             _ = stopped.changed() => return Ok(()),
-            frame = read_frame(&mut reader, shared.max_request, &shared.requests) => frame?,
+            frame = next_request(&mut reader, shared) => frame?,
         };
         let Some((frame, held)) = frame else { return Ok(()) };
         let (now, share) = (shared.now(), shared.answers.share());
@@ -103,7 +104,7 @@ pub(super) async fn serve(
         }
         if let Outcome::Reply(segments) = outcome {
             let _held = shared.answers.hold(segments.iter().map(Bytes::len).sum());
-            write_all(&mut writer, segments).await?;
+            write_all(shared, &mut writer, segments).await?;
         }
     }
 }
@@ -131,11 +132,11 @@ async fn wait(
     }
 }
 
-/// The next frame and its memory, or `None` when the peer closed the connection between two or was idle for too long.
-async fn read_frame(
+/// The next frame and its memory, once there is room for an answer; `None` when the peer closed the connection between two
+/// frames or was idle for too long.
+async fn next_request(
     reader: &mut Reader,
-    max: usize,
-    memory: &Arc<Memory>,
+    shared: &Shared,
 ) -> Result<Option<(Bytes, Held)>, Closed> {
     match timeout(MAX_IDLE, reader.fill_buf()).await {
         Ok(ahead) => {
@@ -145,15 +146,25 @@ async fn read_frame(
         }
         Err(_) => return Ok(None),
     }
+    let frame = read_frame(reader, shared).await?;
+    match timeout(PATIENCE, shared.answers.room()).await {
+        Ok(()) => Ok(Some(frame)),
+        Err(_) => Err(Closed::NoRoomToAnswer),
+    }
+}
+
+async fn read_frame(reader: &mut Reader, shared: &Shared) -> Result<(Bytes, Held), Closed> {
+    let memory = &shared.requests;
+    let mut pace = Pace::new("sent a request", &shared.clock, memory);
     let mut prefix = [0; PREFIX];
     let mut got = 0;
     while got < PREFIX {
-        match progress("sent a request", reader.read(&mut prefix[got..])).await? {
+        match pace.step(reader.read(&mut prefix[got..])).await? {
             0 => return Err(Closed::HalfFrame { got, announced: PREFIX }),
             more => got += more,
         }
     }
-    let announced = frame_len(prefix, max)?;
+    let announced = frame_len(prefix, shared.max_request)?;
     let mut frame = BytesMut::with_capacity(announced.min(RESERVED));
     let mut held = memory.hold(frame.capacity());
     let mut body = reader.take(announced as u64);
@@ -163,30 +174,25 @@ async fn read_frame(
             if timeout(PATIENCE, memory.room()).await.is_err() {
                 return Err(Closed::NoRoom { announced });
             }
+            pace.forgive();
             let more = RESERVED_NEXT.max(frame.len()).min(announced - frame.len());
             frame.reserve(more);
             held.grow(more);
         }
-        if progress("sent a request", body.read_buf(&mut frame)).await? == 0 {
+        if pace.step(body.read_buf(&mut frame)).await? == 0 {
             return Err(Closed::HalfFrame { got: frame.len(), announced });
         }
     }
-    Ok(Some((frame.freeze(), held)))
-}
-
-/// What the peer does next, if that is within [`PATIENCE`].
-async fn progress<T>(
-    doing: &'static str,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, Closed> {
-    match timeout(PATIENCE, step).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Closed::Stalled { doing }),
-    }
+    Ok((frame.freeze(), held))
 }
 
 /// Writes segments in order, several per system call.
-async fn write_all(writer: &mut Writer, segments: Vec<Bytes>) -> Result<(), Closed> {
+async fn write_all(
+    shared: &Shared,
+    writer: &mut Writer,
+    segments: Vec<Bytes>,
+) -> Result<(), Closed> {
+    let mut pace = Pace::new("was sent an answer", &shared.clock, &shared.answers);
     let mut first = 0;
     let mut written = 0;
     while first < segments.len() {
@@ -197,15 +203,14 @@ async fn write_all(writer: &mut Writer, segments: Vec<Bytes>) -> Result<(), Clos
             *slice = IoSlice::new(&segment[skip..]);
             count += 1;
         }
-        let write = write_some(writer, &slices[..count]);
-        let mut sent = progress("was sent an answer", write).await? + written;
+        let mut sent = pace.step(write_some(writer, &slices[..count])).await? + written;
         while first < segments.len() && sent >= segments[first].len() {
             sent -= segments[first].len();
             first += 1;
         }
         written = sent;
     }
-    progress("was sent an answer", writer.flush()).await
+    pace.step(async { writer.flush().await.map(|()| 0) }).await.map(drop)
 }
 
 async fn write_some(

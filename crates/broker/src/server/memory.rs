@@ -3,8 +3,8 @@
 //! A sum each over all connections, so that half requests leave the answers of others alone. A frame counts as its bytes come
 //! in, until it was handled; one that would lift the sum above [`MAX_AT_WORK`] waits. An answer counts until it was written, and
 //! may be [`Memory::share`] long: a 64th of what is left, so peers that ask for everything and never read leave something for
-//! the others. Who makes no progress for [`PATIENCE`](super::connection::PATIENCE) is thrown out, so that what they hold comes
-//! back.
+//! the others. A request is not handled before there is room for its answer. Who is too slow is thrown out
+//! ([`Pace`](super::pace::Pace)), so that what they hold comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,9 @@ use crate::config::MAX_AT_WORK;
 
 /// One answer gets this part of what is left.
 const SHARE: usize = 64;
+
+/// From here on memory is short.
+const SHORT: usize = MAX_AT_WORK / 4 * 3;
 
 /// What is at work.
 #[derive(Debug, Default)]
@@ -34,6 +37,11 @@ impl Memory {
     /// How many bytes of records an answer may have now.
     pub(super) fn share(&self) -> usize {
         MAX_AT_WORK.saturating_sub(self.used.load(Ordering::Relaxed)) / SHARE
+    }
+
+    /// Whether so much is used that others will have to wait.
+    pub(super) fn is_short(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= SHORT
     }
 
     /// Counts bytes that are there.

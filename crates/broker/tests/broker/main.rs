@@ -5,6 +5,7 @@ mod connections;
 mod full_disk;
 mod group_admin;
 mod groups;
+mod patience;
 mod records;
 mod recovery;
 mod settings;
