@@ -22,6 +22,7 @@ mod round;
 mod slot;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -116,6 +117,8 @@ struct Shared {
     client: Client,
     config: FetchConfig,
     credit: Credit,
+    /// Bytes asked for per partition at present.
+    partition_bytes: AtomicUsize,
     state: Mutex<State>,
     /// Slots want to be placed.
     unplaced: Notify,
@@ -133,11 +136,13 @@ impl Fetcher {
     /// Starts the router on the client's I/O executor.
     #[must_use]
     pub fn start(client: &Client, config: FetchConfig) -> Self {
-        let credit = Credit::new(config.budget);
+        let credit = Credit::new(config.budget, config.reserve);
+        let partition_bytes = AtomicUsize::new(config.max_partition_bytes);
         let shared = Arc::new(Shared {
             client: client.clone(),
             config,
             credit,
+            partition_bytes,
             state: Mutex::default(),
             unplaced: Notify::new(),
             closed: watch::Sender::new(false),
@@ -174,6 +179,20 @@ impl Fetcher {
         if let Some(node) = state.slots.set_paused(partition, false) {
             state.wake(node);
         }
+    }
+
+    /// Asks for at most so many bytes per partition from now on, but not for more than
+    /// [`FetchConfig::max_partition_bytes`].
+    pub fn set_partition_bytes(&self, bytes: usize) {
+        let most = self.handle.shared.config.max_partition_bytes;
+        // Relaxed: whether the next fetch or the one after it asks for less does not matter.
+        self.handle.shared.partition_bytes.store(bytes.min(most), Ordering::Relaxed);
+    }
+
+    /// The pool that response buffers are charged to.
+    #[must_use]
+    pub fn credit(&self) -> Credit {
+        self.handle.shared.credit.clone()
     }
 
     /// Bytes of response buffers that are alive or may come: never above the budget, but for a

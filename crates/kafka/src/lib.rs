@@ -39,7 +39,7 @@ pub use admin::{
 pub use client::Client;
 pub use cluster::{MAX_TOPICS, PartitionMetadata, TopicMetadata};
 pub use config::ClientConfig;
-pub use credit::Lease;
+pub use credit::{Credit, Lease, Loan};
 pub use error::{ClientError, Remedy, remedy_of};
 pub use fault::fault_of;
 pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};

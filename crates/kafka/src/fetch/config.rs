@@ -28,7 +28,10 @@ pub const LOADED_WAIT: Duration = Duration::from_millis(10);
 pub struct FetchConfig {
     /// See [`BUDGET`].
     pub budget: usize,
-    /// See [`MAX_PARTITION_BYTES`].
+    /// The part of it that is left alone for what is made of fetched data.
+    pub reserve: usize,
+    /// See [`MAX_PARTITION_BYTES`]; [`Fetcher::set_partition_bytes`](super::Fetcher::set_partition_bytes)
+    /// lowers it.
     pub max_partition_bytes: usize,
     /// See [`MAX_FETCH_BYTES`].
     pub max_fetch_bytes: usize,
@@ -46,6 +49,7 @@ impl Default for FetchConfig {
     fn default() -> Self {
         Self {
             budget: BUDGET,
+            reserve: 0,
             max_partition_bytes: MAX_PARTITION_BYTES,
             max_fetch_bytes: MAX_FETCH_BYTES,
             max_batch_bytes: MAX_BATCH_BYTES,

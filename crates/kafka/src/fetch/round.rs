@@ -1,6 +1,7 @@
 //! The loop of one broker: rounds of plan, send, deliver, await, absorb.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,6 +146,7 @@ impl Rounds {
         loan: &Loan,
     ) -> Result<Answer, ClientError> {
         let config = &shared.config;
+        let partition_bytes = shared.partition_bytes.load(Ordering::Relaxed);
         let (min_bytes, max_wait) = match (self.loaded, plan.any_paused) {
             (true, _) => (config.loaded_bytes, LOADED_WAIT),
             (false, true) => (config.min_bytes, config.max_wait.min(PAUSED_WAIT)),
@@ -159,7 +161,7 @@ impl Rounds {
             topics: plan
                 .topics
                 .iter()
-                .map(|topic| fetch_topic(topic, config.max_partition_bytes.min(max_bytes)))
+                .map(|topic| fetch_topic(topic, partition_bytes.min(max_bytes)))
                 .collect(),
             ..FetchRequest::default()
         };
@@ -370,7 +372,7 @@ mod tests {
             slot.place(Some(leader));
         }
         let asked = slots.plan(1, 0).topics[0].partitions[0];
-        let lease = Credit::new(100).try_take(1, 1).expect("free").settle(1);
+        let lease = Credit::new(100, 0).try_take(1, 1).expect("free").settle(1);
         let slot = slots.asked(&partition, &asked).expect("the same");
         let mut event = None;
         for answer in answers {
