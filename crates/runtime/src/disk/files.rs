@@ -5,8 +5,8 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -21,9 +21,7 @@ pub struct FileDisk {
 
 impl FileDisk {
     pub(super) fn open(root: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&root)
-            .and_then(|()| fs::read_dir(&root).map(drop))
-            .map_err(named(&root))?;
+        create_root(&root).and_then(|()| fs::read_dir(&root).map(drop)).map_err(named(&root))?;
         Ok(Self { root })
     }
 
@@ -101,6 +99,17 @@ impl FileDisk {
     }
 }
 
+/// Creates a directory and those above it, so that none of their names is gone after a crash.
+fn create_root(root: &Path) -> io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let missing: Vec<&Path> = root.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(&root)?;
+    let parents = missing.iter().rev().filter_map(|created| created.parent());
+    // One that may be written to but not read cannot be synced.
+    let readable = parents.filter_map(|parent| fs::File::open(parent).ok());
+    readable.map(|parent| parent.sync_all()).collect()
+}
+
 /// Puts the path in front of the operating system's message.
 fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -124,12 +133,45 @@ struct Inner {
     path: PathBuf,
     /// What was appended in full; what a failed write left behind it does not count and is overwritten.
     len: AtomicU64,
+    syncs: Syncs,
+}
+
+/// Keeps a failed sync in mind: the system tells of it once, to one of those who sync the file, and takes the bytes for
+/// written from then on.
+#[derive(Debug, Default)]
+struct Syncs {
+    /// Whether one has failed, and the bytes were neither cut nor written again since. Held during a sync, so that another
+    /// cannot go well because this one took the error.
+    failed: Mutex<bool>,
+}
+
+impl Syncs {
+    fn failed(&self) -> MutexGuard<'_, bool> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut failed = self.failed();
+        if *failed {
+            return Err(io::Error::other(
+                "an earlier sync failed, and the bytes were not written again since",
+            ));
+        }
+        let result = sync();
+        *failed = result.is_err();
+        result
+    }
+
+    /// Notes that the bytes were cut or written again.
+    fn begin_anew(&self) {
+        *self.failed() = false;
+    }
 }
 
 impl RealFile {
     fn new(file: fs::File, path: PathBuf) -> io::Result<Self> {
         let len = AtomicU64::new(file.metadata().map_err(named(&path))?.len());
-        Ok(Self { inner: Arc::new(Inner { file, path, len }) })
+        Ok(Self { inner: Arc::new(Inner { file, path, len, syncs: Syncs::default() }) })
     }
 
     fn named(&self) -> impl Fn(io::Error) -> io::Error {
@@ -176,11 +218,13 @@ impl RealFile {
             self.inner.file.write_all_at(&bytes, position).map_err(self.named())?;
             position += bytes.len() as u64;
         }
+        self.inner.syncs.begin_anew();
         Ok(())
     }
 
     pub(super) fn truncate(&self, len: u64) -> io::Result<()> {
         self.inner.file.set_len(len).map_err(self.named())?;
+        self.inner.syncs.begin_anew();
         self.inner.len.store(len, Ordering::Release);
         Ok(())
     }
@@ -190,6 +234,46 @@ impl RealFile {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.inner.file.sync_data().map_err(self.named())
+        self.inner.syncs.run(|| self.inner.file.sync_data()).map_err(self.named())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_after_a_failed_one_fails_until_the_bytes_were_written_again() {
+        let syncs = Syncs::default();
+        syncs.run(|| Ok(())).unwrap();
+        syncs.run(|| Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        // The system would say that all is well.
+        syncs.run(|| Ok(())).unwrap_err();
+        syncs.begin_anew();
+        syncs.run(|| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_synced_is_tried_again_once_it_is_cut_or_written_again() {
+        // It takes and gives bytes, but nothing syncs it.
+        let file = RealFile::new(
+            OpenOptions::new().read(true).write(true).open("/dev/null").unwrap(),
+            "/dev/null".into(),
+        )
+        .unwrap();
+        let refused = file.sync().unwrap_err().kind();
+        let again = || file.sync().unwrap_err().kind();
+        assert_ne!(again(), refused, "by us, not by the system");
+        file.rewrite(0, 0).unwrap();
+        assert_eq!(again(), refused);
+    }
+
+    #[test]
+    fn directories_above_the_root_are_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b/c");
+        FileDisk::open(root.clone()).unwrap();
+        FileDisk::open(root.clone()).unwrap();
+        assert!(root.is_dir());
     }
 }
