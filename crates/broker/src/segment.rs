@@ -183,7 +183,9 @@ impl Segment {
         max: usize,
         oversized_first: Oversized,
     ) -> io::Result<Bytes> {
-        let Some((position, size)) = self.find(offset)? else { return Ok(Bytes::new()) };
+        let Some((position, size)) = self.find(offset)? else {
+            return Err(self.damaged(self.visible, &format!("no batch with offset {offset}")));
+        };
         let limit = match oversized_first {
             Oversized::Allowed => max.max(size),
             Oversized::Refused => max,
@@ -199,15 +201,21 @@ impl Segment {
             self.index.before_position(reach).max(position + size as u64)
         };
         let length = usize::try_from(end - position).unwrap_or(usize::MAX);
-        self.file.read_at(position, length)
+        Ok(in_order(self.file.read_at(position, length)?))
     }
 
     /// Where the batch that contains `offset` stands, and its length.
     fn find(&self, offset: i64) -> io::Result<Option<(u64, usize)>> {
         let Some(mut position) = self.index.before_offset(offset) else { return Ok(None) };
         while position < self.visible {
-            let Some(header) = self.header_at(position)? else { break };
+            let header = self.header_at(position)?;
             if header.last_offset() >= offset {
+                // No checksum covers the offset of a batch.
+                if header.base_offset > offset {
+                    let first = header.base_offset;
+                    let reason = format!("a batch with offset {first} where {offset} must be");
+                    return Err(self.damaged(position, &reason));
+                }
                 return Ok(Some((position, header.total_len())));
             }
             position += header.total_len() as u64;
@@ -219,7 +227,7 @@ impl Segment {
     pub(crate) fn first_since(&self, timestamp: i64) -> io::Result<Option<Bytes>> {
         let Some(mut position) = self.index.before_time(timestamp) else { return Ok(None) };
         while position < self.visible {
-            let Some(header) = self.header_at(position)? else { break };
+            let header = self.header_at(position)?;
             if header.max_timestamp >= timestamp {
                 return self.file.read_at(position, header.total_len()).map(Some);
             }
@@ -237,22 +245,43 @@ impl Segment {
         let found = self.find(from.max(self.base))?;
         let mut position = found.map_or(self.visible, |(position, _)| position);
         while position < self.visible {
-            let Some(header) = self.header_at(position)? else { break };
+            let header = self.header_at(position)?;
             latest = latest.max(header.max_timestamp);
             position += header.total_len() as u64;
         }
         Ok(latest)
     }
 
-    fn header_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
+    /// The header of the batch at `position`, of which readers see all.
+    fn header_at(&self, position: u64) -> io::Result<BatchHeader> {
         let bytes = self.file.read_at(position, HEADER_LEN)?;
-        BatchHeader::parse(&bytes).map(Some).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} at byte {position}: {error}", self.path),
-            )
-        })
+        let header = BatchHeader::parse(&bytes)
+            .map_err(|error| self.damaged(position, &error.to_string()))?;
+        let length = header.total_len() as u64;
+        if length > self.visible - position {
+            let reason = format!("a batch of {length} bytes, more than there are");
+            return Err(self.damaged(position, &reason));
+        }
+        Ok(header)
     }
+
+    fn damaged(&self, position: u64, reason: &str) -> io::Error {
+        let reason = format!("{} at byte {position}: {reason}", self.path);
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    }
+}
+
+/// What is whole of `slice`, up to the first batch that does not follow the one before: a read that begins there says so.
+fn in_order(slice: Bytes) -> Bytes {
+    let (mut position, mut next) = (0, None);
+    while let Some(Ok(header)) = slice.get(position..).map(BatchHeader::parse) {
+        let end = position + header.total_len();
+        if next.is_some_and(|next| header.base_offset != next) || end > slice.len() {
+            break;
+        }
+        (position, next) = (end, Some(header.last_offset().saturating_add(1)));
+    }
+    slice.slice(..position)
 }
 
 /// The name of the segment that starts at `base`.
@@ -312,6 +341,38 @@ mod tests {
             let from = segment.index.before_time(timestamp).expect("indexed");
             let searched = position.checked_sub(from).expect("not behind it");
             assert!(searched <= index::INTERVAL + 1_100, "time {timestamp}: {searched} bytes");
+        }
+    }
+
+    #[test]
+    fn a_length_that_changed_on_the_disk_is_not_believed() {
+        let segment = segment_of(&[0, 10, 20]);
+        let second = segment.len / 3;
+        let mut bytes = segment.file.read_at(0, 10_000).expect("read").to_vec();
+        bytes[usize::try_from(second).expect("small") + 8] = 0x7f;
+        segment.file.truncate(0).expect("cut");
+        segment.file.append(bytes.into()).expect("written");
+        for found in
+            [segment.read(2, 10_000, Oversized::Allowed), segment.read(1, 1, Oversized::Allowed)]
+        {
+            assert_eq!(found.expect_err("damaged").kind(), io::ErrorKind::InvalidData);
+        }
+        assert!(segment.first_since(5).is_err() && segment.latest_since(1).is_err());
+    }
+
+    #[test]
+    fn an_offset_that_changed_on_the_disk_is_not_served() {
+        let segment = segment_of(&[0, 10, 20]);
+        let second = segment.len / 3;
+        let mut bytes = segment.file.read_at(0, 10_000).expect("read").to_vec();
+        bytes[usize::try_from(second).expect("small") + 5] = 1;
+        segment.file.truncate(0).expect("cut");
+        segment.file.append(bytes.into()).expect("written");
+        let read = |offset| segment.read(offset, 10_000, Oversized::Allowed);
+        assert_eq!(read(0).expect("intact").len() as u64, second);
+        for offset in [1, 2] {
+            let error = read(offset).expect_err("damaged");
+            assert!(error.to_string().contains(&format!("at byte {second}: ")), "{error}");
         }
     }
 
