@@ -102,8 +102,22 @@ pub const TARGETS: [Target; 10] = [
 ];
 
 /// Targets with a planted bug, one for each property.
-pub const CANARIES: [Target; 3] = [
+pub const CANARIES: [Target; 5] = [
     Target::new("canary-panic", "reads beyond the end", canaries::panics, canaries::entries),
     Target::new("canary-memory", "trusts a count", canaries::hoards, canaries::entries),
     Target::new("canary-meaning", "loses a null", canaries::forgets, canaries::entries),
+    Target::new(
+        "canary-tail",
+        "cuts more than the torn tail of a log",
+        recovery::cuts_too_much,
+        recovery::entries,
+    )
+    .in_parts(),
+    Target::new(
+        "canary-damage",
+        "cuts a log where bytes changed that were on the disk",
+        recovery::cuts_behind_damage,
+        recovery::entries,
+    )
+    .in_parts(),
 ];

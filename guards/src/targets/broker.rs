@@ -4,6 +4,7 @@
 //! Whatever is answered, a client can decode.
 
 use bytes::{Bytes, BytesMut};
+use onrush_broker::BrokerConfig;
 use onrush_broker::fuzzing::{Answer, Bench, served};
 use onrush_runtime::Disk;
 use onrush_wire::frame::PREFIX;
@@ -26,7 +27,8 @@ const TOPICS: [&str; 3] = ["abc", "abcde", "orders"];
 pub(crate) fn parse(input: &[u8]) -> Verdict {
     let frames: Vec<Bytes> = parts::split(input).into_iter().map(Bytes::copy_from_slice).collect();
     let answered = bounded(COST, || {
-        let mut broker = Bench::open(&Disk::memory()).expect("nothing is on the disk");
+        let mut broker =
+            Bench::open(&Disk::memory(), BrokerConfig::default()).expect("nothing is on the disk");
         frames.into_iter().map(|frame| talk(&mut broker, frame)).min()
     });
     match answered {

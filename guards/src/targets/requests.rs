@@ -101,8 +101,13 @@ pub(super) fn fetch(version: i16) -> Vec<u8> {
 
 /// A produce request with a sound batch.
 pub(super) fn produce(version: i16) -> Vec<u8> {
+    produce_batch(version, batches::plain().into())
+}
+
+/// A produce request with this batch.
+pub(super) fn produce_batch(version: i16, batch: Bytes) -> Vec<u8> {
     let header = RequestHeader::new(ApiKey::PRODUCE, version, 9);
-    let records = Some(Bytes::from(batches::plain()));
+    let records = Some(batch);
     let request = ProduceRequest {
         transactional_id: None,
         acks: -1,
