@@ -474,4 +474,14 @@ mod tests {
         assert_eq!(set.below(30), set);
         assert!(set.below(11).is_empty());
     }
+
+    #[test]
+    fn trap_22_offsets_and_counts_beyond_every_short_integer_come_back() {
+        for offset in [0, 32_767, 65_536, i64::from(i32::MAX), i64::from(u32::MAX), 1 << 60] {
+            let open = BTreeSet::from([offset, offset + 40_000, offset + 200_000]);
+            let set = without(offset, offset + 5_000_000, &open);
+            let text = encode(&set, offset, METADATA_LIMIT);
+            assert_eq!(decode(offset, &text), set, "{offset}");
+        }
+    }
 }
