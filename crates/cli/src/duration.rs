@@ -28,6 +28,27 @@ pub(crate) fn text(duration: Duration) -> String {
     }
 }
 
+/// About how long, in the two largest units that say something: `3d 4h`, `2m 5s`, `1.5s`, `20ms`.
+pub(crate) fn short(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if millis < 1_000 {
+        return format!("{millis}ms");
+    }
+    if millis < 10_000 {
+        return format!("{:.1}s", millis as f64 / 1_000.0);
+    }
+    let units = &UNITS[..4];
+    let first = units.iter().position(|(_, factor)| millis >= *factor).unwrap_or(3);
+    let (name, factor) = units[first];
+    let whole = format!("{}{name}", millis / factor);
+    match units.get(first + 1) {
+        Some((next, smaller)) if millis % factor >= *smaller => {
+            format!("{whole} {}{next}", millis % factor / smaller)
+        }
+        _ => whole,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +69,21 @@ mod tests {
     fn what_is_no_duration_is_refused() {
         for given in ["", "5", "s", "5 s", "-5s", "+5s", "5S", "99999999999999999d"] {
             assert!(parse(given).unwrap_err().contains("30s"), "{given}");
+        }
+    }
+
+    #[test]
+    fn short_ones_have_two_units_at_most() {
+        let cases = [
+            (20, "20ms"),
+            (1_500, "1.5s"),
+            (12_345, "12s"),
+            (125_000, "2m 5s"),
+            (3_600_000, "1h"),
+            (273_600_000, "3d 4h"),
+        ];
+        for (millis, text) in cases {
+            assert_eq!(short(Duration::from_millis(millis)), text);
         }
     }
 }

@@ -9,6 +9,9 @@ mod position;
 mod reset;
 mod scope;
 
+pub(crate) use self::found::{find, unknown};
+pub(crate) use self::position::{Position, positions};
+
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;

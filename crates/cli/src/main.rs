@@ -21,6 +21,7 @@ mod failure;
 mod group;
 mod http;
 mod interrupt;
+mod lag;
 mod man;
 mod metrics;
 mod outcome;
@@ -60,6 +61,7 @@ enum Command {
     Produce(produce::Arguments),
     Consume(consume::Arguments),
     Group(group::Arguments),
+    Lag(lag::Arguments),
     Dlq(dlq::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
@@ -92,6 +94,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Group(arguments) => group::run(arguments),
+        Command::Lag(arguments) => lag::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

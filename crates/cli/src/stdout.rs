@@ -15,3 +15,8 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| Failure::output(&error))
 }
+
+/// Whether a person reads it as it is written.
+pub(crate) fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
+}

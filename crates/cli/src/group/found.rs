@@ -11,7 +11,7 @@ use crate::table::visible;
 const MOST_NAMED: usize = 20;
 
 /// The description of a group, or `None` if there is no group of this name.
-pub(super) async fn find(
+pub(crate) async fn find(
     client: &Client,
     group: &str,
 ) -> Result<Option<GroupDescription>, Failure> {
@@ -34,7 +34,7 @@ pub(super) async fn find(
 }
 
 /// A group that is not there.
-pub(super) fn unknown(group: &str) -> Failure {
+pub(crate) fn unknown(group: &str) -> Failure {
     Failure::unavailable(format!(
         "there is no group {group}; `onrush group list` shows the groups that there are"
     ))

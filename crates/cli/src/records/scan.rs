@@ -147,6 +147,12 @@ impl Scan {
         Ok(Some(Scanned { partition: partition.clone(), kept, next }))
     }
 
+    /// The rest of a partition is not wanted.
+    pub(crate) fn skip(&mut self, partition: &TopicPartition) {
+        self.fetcher.unassign(partition);
+        self.left.remove(partition);
+    }
+
     /// Ends the connections that it has.
     pub(crate) async fn close(self) {
         self.fetcher.close().await;

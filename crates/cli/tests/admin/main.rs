@@ -5,6 +5,7 @@ mod detour;
 mod dlq;
 mod groups;
 mod keys;
+mod lag;
 mod target;
 mod terminal;
 mod topics;
