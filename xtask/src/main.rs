@@ -21,6 +21,7 @@ mod fuzz;
 mod host;
 mod kafka;
 mod process;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -61,6 +62,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Soak: events for minutes while members are killed and the broker is restarted, with a verdict at the end.
+    Soak(soak::Arguments),
     /// Feed every parser of foreign bytes with changed inputs; without arguments a minute in all, as in CI.
     ///
     /// On demand for longer: `cargo xtask fuzz --minutes 10 --target broker`.
@@ -106,6 +109,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<ExitCode, Failure> {
         Task::Test { parts, .. } => test::run(workspace, &parts),
         Task::Tidy => tidy::run(workspace).map(|()| ExitCode::SUCCESS),
         Task::Sim { arguments } => simulate(workspace, &arguments),
+        Task::Soak(arguments) => soak::run(workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Task::Counts(arguments) => counts::run(workspace, &arguments),
         Task::Deny => host::cargo_deny(workspace)

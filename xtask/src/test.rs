@@ -20,6 +20,7 @@ mod fuzz;
 mod interop;
 mod served;
 mod simulation;
+mod soak;
 mod stage;
 mod tally;
 
@@ -32,7 +33,7 @@ struct Part {
 }
 
 /// In the order they run: the quick ones first.
-const PARTS: [Part; 26] = [
+const PARTS: [Part; 29] = [
     Part { name: "tidy", about: "rules of the tree", run: |stage| tidy::run(stage.workspace()) },
     Part { name: "fmt", about: "rustfmt has nothing to change", run: cargo::fmt },
     Part { name: "clippy", about: "no warnings in any target", run: cargo::clippy },
@@ -110,6 +111,13 @@ const PARTS: [Part; 26] = [
         about: "a kill excuses no loss, no swap and no repeat of what was committed",
         run: demo::kill_sabotages,
     },
+    Part {
+        name: "soak",
+        about: "two minutes of slow, failing and panicking handlers, kills and broker restarts",
+        run: soak::embedded,
+    },
+    Part { name: "soak-kafka", about: "the same on Kafka", run: soak::on_kafka },
+    Part { name: "soak-sabotage", about: "every kind of damage is noticed", run: soak::sabotages },
     Part {
         name: "python",
         about: "PyPI packages for the recomputation, in an environment of their own",

@@ -68,6 +68,12 @@ impl Workspace {
         Ok(files)
     }
 
+    /// Builds a binary of the workspace for release; where it is.
+    pub(crate) fn release_build(&self, package: &str, binary: &str) -> Result<PathBuf, Failure> {
+        process::run(self.cargo().args(["build", "--release", "--package", package]))?;
+        Ok(self.target().join("release").join(binary))
+    }
+
     /// A new, empty folder below `target`.
     pub(crate) fn fresh_folder(&self, relative: impl AsRef<Path>) -> Result<PathBuf, Failure> {
         let folder = self.target().join(relative);

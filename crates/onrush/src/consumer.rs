@@ -76,6 +76,13 @@ impl Consumer {
         self
     }
 
+    /// Damage done on purpose, to show that a checker sees it.
+    #[doc(hidden)]
+    pub fn sabotage(mut self, sabotage: onrush_engine::Sabotage) -> Self {
+        self.engine.sabotage = sabotage;
+        self
+    }
+
     /// Where events go whose handler failed; by default the event's topic with `.dead-letter` after it.
     pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
         self.engine.dead_letter_topic = Some(topic.into());

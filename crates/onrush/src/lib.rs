@@ -29,6 +29,8 @@ pub mod testing;
 
 pub use consumer::{Consumer, Running, Subscription};
 pub use error::Error;
+#[doc(hidden)]
+pub use onrush_engine::Sabotage;
 pub use onrush_engine::{
     Assignment, Context, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
     Order, Place, Snapshot, Start, Summary,

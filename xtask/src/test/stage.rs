@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::Failure;
+use crate::host;
 use crate::kafka::{self, Jit, Kafka};
 use crate::workspace::Workspace;
-use crate::{host, process};
 
 type Once<T> = Option<Result<T, Failure>>;
 
@@ -17,6 +17,7 @@ pub(super) struct Stage<'a> {
     python: Once<PathBuf>,
     onrush: Once<PathBuf>,
     simulation: Once<PathBuf>,
+    soak: Once<PathBuf>,
     notes: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ impl<'a> Stage<'a> {
             python: None,
             onrush: None,
             simulation: None,
+            soak: None,
             notes: Vec::new(),
         }
     }
@@ -72,15 +74,21 @@ impl<'a> Stage<'a> {
 
     pub(super) fn onrush_path(&mut self) -> Result<PathBuf, Failure> {
         let workspace = self.workspace;
-        once(&mut self.onrush, || release_build(workspace, "onrush-cli", "onrush")).cloned()
+        once(&mut self.onrush, || workspace.release_build("onrush-cli", "onrush")).cloned()
     }
 
     /// The simulation as a release build. Built by itself: its features are not the binary's.
     pub(super) fn simulation(&mut self) -> Result<Command, Failure> {
         let workspace = self.workspace;
         let sim =
-            once(&mut self.simulation, || release_build(workspace, "onrush-sim", "onrush-sim"))?;
+            once(&mut self.simulation, || workspace.release_build("onrush-sim", "onrush-sim"))?;
         Ok(command(workspace, sim))
+    }
+
+    /// The soak as a release build.
+    pub(super) fn soak(&mut self) -> Result<PathBuf, Failure> {
+        let workspace = self.workspace;
+        once(&mut self.soak, || workspace.release_build("onrush-soak", "onrush-soak")).cloned()
     }
 }
 
@@ -92,11 +100,6 @@ fn command(workspace: &Workspace, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace.root());
     command
-}
-
-fn release_build(workspace: &Workspace, package: &str, binary: &str) -> Result<PathBuf, Failure> {
-    process::run(workspace.cargo().args(["build", "--release", "--package", package]))?;
-    Ok(workspace.target().join("release").join(binary))
 }
 
 #[cfg(test)]
