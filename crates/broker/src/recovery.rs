@@ -69,6 +69,10 @@ pub(crate) fn recover(disk: &Disk, dir: &str) -> Result<Recovered, BrokerError> 
                 Ordering::Greater => return Err(gap(before, end, &path)),
             }
         }
+        if segments.is_empty() && mark.is_some_and(|(_, mark)| mark.offset < base) {
+            // What stood in between is gone, and what the producers did there with it.
+            recovery.producers = Producers::default();
+        }
         let mut segment = Segment::over(path, base, file);
         end = recovery.open(&mut segment)?;
         segments.push_back(segment);
@@ -113,9 +117,9 @@ impl<'a> Recovery<'a> {
                     return Err(shortened(segment, length, &mark));
                 }
                 let restored = segment.restore(index, &mark);
-                if !restored.map_err(BrokerError::storage("read", segment.path()))? {
-                    return Err(headless(segment));
-                }
+                restored
+                    .map_err(BrokerError::storage("read", segment.path()))?
+                    .map_err(|position| changed(segment, position, &mark))?;
                 mark.offset
             }
             Some(checkpoint) if segment.base < checkpoint.mark.offset => {
@@ -176,9 +180,13 @@ fn cut_off(dir: &str, last: Option<&Segment>, end: i64, mark: &Mark) -> BrokerEr
     }
 }
 
-fn headless(segment: &Segment) -> BrokerError {
-    let reason = "no batch at the start, although one was on the disk".to_owned();
-    BrokerError::Damaged { path: segment.path().to_owned(), position: 0, reason, remedy: REMEDY }
+/// Below `mark` other bytes stand at `position` than were written there.
+fn changed(segment: &Segment, position: u64, mark: &Mark) -> BrokerError {
+    let reason = format!(
+        "not the batch that was on the disk here, which led to offset {} at byte {}",
+        mark.offset, mark.position
+    );
+    BrokerError::Damaged { path: segment.path().to_owned(), position, reason, remedy: REMEDY }
 }
 
 fn shortened(segment: &Segment, length: u64, mark: &Mark) -> BrokerError {

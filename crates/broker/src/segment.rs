@@ -96,19 +96,46 @@ impl Segment {
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
-    /// Takes the bytes up to `mark` for read, with this index. Readers see them. False, and nothing done, if no batch
-    /// stands at the start.
-    pub(crate) fn restore(&mut self, index: Index, mark: &Mark) -> io::Result<bool> {
-        if mark.position > 0 {
-            let header = self.file.read_at(0, HEADER_LEN)?;
-            let Ok(first) = BatchHeader::parse(&header) else { return Ok(false) };
-            self.first_timestamp = Some(first.max_timestamp);
+    /// Takes the bytes up to `mark` for read, with this index. Readers see them. Otherwise nothing is done, and the error is
+    /// the place where other bytes stand than were noted there.
+    pub(crate) fn restore(&mut self, index: Index, mark: &Mark) -> io::Result<Result<(), u64>> {
+        let mut first_timestamp = None;
+        if let Some(last) = index.last_place() {
+            match self.batch_at(0)?.filter(|first| first.base_offset == self.base) {
+                Some(first) => first_timestamp = Some(first.max_timestamp),
+                None => return Ok(Err(0)),
+            }
+            if let Some(astray) = self.astray(last, mark)? {
+                return Ok(Err(astray));
+            }
         }
+        self.first_timestamp = first_timestamp;
         self.index = index;
         self.len = mark.position;
         self.visible = mark.position;
         self.max_timestamp = mark.max_timestamp;
-        Ok(true)
+        Ok(Ok(()))
+    }
+
+    /// The place from which the batches do not lead to `mark`, if they do not from this offset and position on.
+    fn astray(&self, from: (i64, u64), mark: &Mark) -> io::Result<Option<u64>> {
+        let (mut next, mut position) = from;
+        while position < mark.position {
+            let found = self.batch_at(position)?.filter(|found| found.base_offset == next);
+            let Some(header) = found else { return Ok(Some(position)) };
+            let end = position + header.total_len() as u64;
+            next = header.last_offset().saturating_add(1);
+            if end > mark.position || end == mark.position && next != mark.offset {
+                return Ok(Some(position));
+            }
+            position = end;
+        }
+        Ok(None)
+    }
+
+    /// The header of a batch that should stand there.
+    fn batch_at(&self, position: u64) -> io::Result<Option<BatchHeader>> {
+        Ok(BatchHeader::parse(&self.file.read_at(position, HEADER_LEN)?).ok())
     }
 
     /// Latest time in the first batch, if there is one.
@@ -358,6 +385,26 @@ mod tests {
             assert_eq!(found.expect_err("damaged").kind(), io::ErrorKind::InvalidData);
         }
         assert!(segment.first_since(5).is_err() && segment.latest_since(1).is_err());
+    }
+
+    #[test]
+    fn a_mark_is_believed_only_where_batches_lead_to_it() {
+        let written = segment_of(&[0, 10, 20]);
+        let length = written.len / 3;
+        let mark = |offset, position| Mark { offset, position, max_timestamp: 20 };
+        let restored = |base, mark: &Mark| {
+            let mut segment = Segment::over(String::new(), base, written.file.clone());
+            segment.restore(written.index_up_to(mark), mark).expect("read")
+        };
+        for (offset, position) in [(3, 3 * length), (2, 2 * length), (0, 0)] {
+            assert_eq!(restored(0, &mark(offset, position)), Ok(()));
+        }
+        for (offset, position, astray) in
+            [(2, 3 * length, 2 * length), (4, 3 * length, 2 * length), (2, 2 * length - 1, length)]
+        {
+            assert_eq!(restored(0, &mark(offset, position)), Err(astray), "{offset} {position}");
+        }
+        assert_eq!(restored(1, &mark(3, 3 * length)), Err(0));
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Index {
         Some(self.0.get(after.checked_sub(1)?)?.position)
     }
 
+    /// Offset and position of the last known place; none in an empty segment.
+    pub(super) fn last_place(&self) -> Option<(i64, u64)> {
+        self.0.last().map(|entry| (entry.offset, entry.position))
+    }
+
     /// The last known place not behind `position`.
     pub(super) fn before_position(&self, position: u64) -> u64 {
         let after = self.0.partition_point(|entry| entry.position <= position);
@@ -164,7 +169,7 @@ impl Segment {
             mark.position == self.file.len() && index.is_within(self.base, mark)
         };
         let Some((mark, index)) = stored.filter(of_all) else { return Ok(None) };
-        Ok(self.restore(index, &mark)?.then_some(mark.offset))
+        Ok(self.restore(index, &mark)?.is_ok().then_some(mark.offset))
     }
 }
 
