@@ -1,6 +1,7 @@
 //! The list of targets.
 
 use crate::corpus::Entry;
+use crate::targets::recovery::careless;
 use crate::targets::{
     batches, broker, canaries, compression, offset_metadata, recovery, requests, responses,
 };
@@ -109,15 +110,15 @@ pub const CANARIES: [Target; 5] = [
     Target::new(
         "canary-tail",
         "cuts more than the torn tail of a log",
-        recovery::cuts_too_much,
-        recovery::entries,
+        careless::cuts_too_much,
+        careless::entries,
     )
     .in_parts(),
     Target::new(
         "canary-damage",
         "cuts a log where bytes changed that were on the disk",
-        recovery::cuts_behind_damage,
-        recovery::entries,
+        careless::cuts_behind_damage,
+        careless::entries,
     )
     .in_parts(),
 ];

@@ -5,7 +5,7 @@
 //! is what the files say ([`audit`]), and the same once more after a clean end.
 
 mod audit;
-mod careless;
+pub(crate) mod careless;
 mod directory;
 mod lives;
 mod log_files;
@@ -23,8 +23,6 @@ use super::requests;
 use crate::corpus::Entry;
 use crate::memory::bounded;
 use crate::{Verdict, parts};
-
-pub(crate) use self::careless::{cuts_behind_damage, cuts_too_much};
 
 /// What recovery may hold for input of some kilobytes: buffers of a megabyte to read in, and state
 /// of every topic and group that the files name.

@@ -3,9 +3,11 @@
 use onrush_record::batches;
 use onrush_runtime::Disk;
 
+use super::lives::POWER_CUT;
 use super::log_files::{CHECKPOINT, SEGMENT};
 use super::{directory::Directory, judge};
 use crate::Verdict;
+use crate::corpus::Entry;
 
 /// Takes the last whole batch for a part of the torn tail behind it.
 pub(crate) fn cuts_too_much(input: &[u8]) -> Verdict {
@@ -35,6 +37,11 @@ pub(crate) fn cuts_behind_damage(input: &[u8]) -> Verdict {
             }
         }
     })
+}
+
+/// Without those that have a torn tail to begin with.
+pub(crate) fn entries() -> Vec<Entry> {
+    super::entries().into_iter().filter(|entry| !entry.name.starts_with(POWER_CUT)).collect()
 }
 
 fn segments(disk: &Disk) -> Vec<(String, Vec<u8>)> {

@@ -26,6 +26,9 @@ const DIR: &str = "orders-0";
 /// Bytes of a record's value: a segment has some batches.
 const VALUE: usize = 900;
 
+/// Begins the names of those that ended so.
+pub(super) const POWER_CUT: &str = "power cut";
+
 /// What lives left behind, by name.
 pub(super) fn all() -> Vec<(String, Directory)> {
     let mut all = Vec::new();
@@ -44,7 +47,7 @@ pub(super) fn all() -> Vec<(String, Directory)> {
     all.push(("nothing but segments".to_owned(), without_aids(checkpointed().end())));
     all.push(("leftovers".to_owned(), with_leftovers(checkpointed().end())));
     for seed in 1..=3 {
-        all.push((format!("power cut {seed}"), checkpointed().end_by_power_cut(seed)));
+        all.push((format!("{POWER_CUT} {seed}"), checkpointed().end_by_power_cut(seed)));
     }
     all
 }
