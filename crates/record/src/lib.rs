@@ -76,6 +76,6 @@ pub use crc::crc32c;
 pub use decompressor::{Decompressor, Payload};
 pub use error::{CompressionFault, RecordError, RecordFault};
 pub use header::{Attributes, BatchHeader, HEADER_LEN};
-pub use partitioner::{murmur2, partition_for_key};
+pub use partitioner::{Partitioner, murmur2, partition_for_key};
 pub use record::{Record, Records, record_at, records};
 pub use record_headers::{Header, Headers};

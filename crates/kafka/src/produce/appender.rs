@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use onrush_record::{BatchBuilder, Compressor, HEADER_LEN, Header, partition_for_key};
+use onrush_record::{BatchBuilder, Compressor, HEADER_LEN, Header, Partitioner};
 use onrush_runtime::{Instant, Wake};
 
 use super::batch::Batch;
@@ -77,6 +77,7 @@ pub struct Appender {
 struct Topic {
     name: Arc<str>,
     slots: Vec<Slot>,
+    partitioner: Partitioner,
     /// Where records without a key go until that batch is full.
     sticky: usize,
 }
@@ -136,6 +137,7 @@ impl Appender {
                 self.topics.push(Topic {
                     name: Arc::clone(&known.name),
                     slots: Vec::new(),
+                    partitioner: Partitioner::new(1),
                     sticky: 0,
                 });
                 self.topics.len() - 1
@@ -153,6 +155,8 @@ impl Appender {
                     open: None,
                 });
             }
+            topic.partitioner =
+                Partitioner::new(i32::try_from(topic.slots.len()).unwrap_or(i32::MAX));
             topic.move_on(self.shared.client.random());
         }
         Ok(TopicHandle(index))
@@ -270,6 +274,7 @@ impl Appender {
         self.topics.get(topic.0)?.slots.get(index)
     }
 
+    #[inline]
     fn slot_index(
         &self,
         handle: TopicHandle,
@@ -290,10 +295,7 @@ impl Appender {
                     partitions: topic.slots.len(),
                 }),
             },
-            (None, Some(key)) => {
-                let count = i32::try_from(topic.slots.len()).unwrap_or(i32::MAX);
-                Ok(usize::try_from(partition_for_key(key, count)).unwrap_or(0))
-            }
+            (None, Some(key)) => Ok(usize::try_from(topic.partitioner.partition(key)).unwrap_or(0)),
             (None, None) => Ok(topic.sticky),
         }
     }
