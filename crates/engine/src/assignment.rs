@@ -49,6 +49,8 @@ pub struct Holding {
     pub partition: TopicPartition,
     /// Tells this assignment from any other.
     pub token: u64,
+    /// Its events failed elsewhere, and wait here for another try.
+    pub is_retry_topic: bool,
     withdrawn: AtomicBool,
 }
 
@@ -56,7 +58,13 @@ impl Holding {
     /// The partition of `assignment`, held under `token`.
     pub fn new(assignment: Assignment, token: u64) -> Self {
         let partition = TopicPartition::new(Arc::clone(&assignment.topic), assignment.partition);
-        Self { assignment, partition, token, withdrawn: AtomicBool::new(false) }
+        let withdrawn = AtomicBool::new(false);
+        Self { assignment, partition, token, is_retry_topic: false, withdrawn }
+    }
+
+    /// Says whether its topic is a retry topic.
+    pub(crate) fn in_retry_topic(self, is_retry_topic: bool) -> Self {
+        Self { is_retry_topic, ..self }
     }
 
     /// No event of it is started any more.

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use onrush_kafka::ProducerConfig;
 
+use crate::retry::FailurePolicy;
+use crate::retry_topic::Ladder;
+
 /// Time between commits.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a partition that leaves is waited for.
@@ -85,6 +88,8 @@ pub enum Sabotage {
     CommitEarly,
     /// What was committed is not looked at: every assignment begins anew.
     Forget,
+    /// Later events of a key do not wait for the one that is tried again.
+    Overtake,
 }
 
 /// The sabotage of an engine: who asks first for the one event commits it.
@@ -139,6 +144,8 @@ pub struct EngineConfig {
     /// Where events go whose handler failed; `None` is the event's topic with `.dead-letter` after
     /// it.
     pub dead_letter_topic: Option<String>,
+    /// What is done with events that fail.
+    pub failures: FailurePolicy,
     /// Where a partition without a committed offset starts.
     pub start: Start,
     /// How what handlers emit, and dead letters, are produced.
@@ -169,10 +176,19 @@ impl EngineConfig {
             byte_budget: BYTE_BUDGET,
             in_flight: IN_FLIGHT,
             dead_letter_topic: None,
+            failures: FailurePolicy::default(),
             start: Start::default(),
             producer: ProducerConfig::default(),
             instance: None,
             sabotage: Sabotage::None,
         }
+    }
+
+    /// Its retry topics.
+    ///
+    /// # Errors
+    /// There cannot be such retry topics.
+    pub fn ladder(&self) -> Result<Ladder, String> {
+        Ladder::new(&self.topics, &self.failures.retry_topics)
     }
 }

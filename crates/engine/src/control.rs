@@ -42,6 +42,7 @@ use crate::inbox::Inbox;
 use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
 use crate::metadata::Metadata;
 use crate::metrics::Metrics;
+use crate::retry_topic::Ladder;
 
 /// Partitions of a dead-letter topic that is created; its replication is the cluster's default.
 const DEAD_LETTER_PARTITIONS: i32 = 1;
@@ -103,6 +104,7 @@ pub(crate) struct Cluster {
 /// See the module.
 pub(crate) struct Control {
     config: EngineConfig,
+    ladder: Arc<Ladder>,
     cluster: Cluster,
     crew: Crew,
     sinks: Vec<Arc<dyn FetchSink>>,
@@ -140,8 +142,10 @@ impl Control {
             .collect();
         let (placement, running) =
             (Placement::new(crew.lanes.len()), crew.lanes.len() + crew.posts.len());
+        let ladder = Arc::new(config.ladder().unwrap_or_default());
         Self {
             config,
+            ladder,
             cluster,
             crew,
             sinks,
@@ -369,6 +373,7 @@ impl Control {
             let (partition, offset) = (&start.partition, start.offset);
             tracing::warn!(%partition, offset, %reason, code = %Fault::ForeignMetadata, "the metadata of the group's commit is left alone: everything from the committed offset on is processed");
         }
+        let is_retry_topic = self.ladder.origin(&start.partition.topic).is_some();
         let assignment = Assignment {
             topic: Arc::clone(&start.partition.topic),
             partition: start.partition.partition,
@@ -377,7 +382,7 @@ impl Control {
             member: self.cluster.member.member_id().into(),
         };
         let assign = Assign {
-            holding: Arc::new(Holding::new(assignment, token)),
+            holding: Arc::new(Holding::new(assignment, token).in_retry_topic(is_retry_topic)),
             committed: start.committed,
             completed: start.completed,
             notes: start.notes,
@@ -639,9 +644,10 @@ impl Control {
             return;
         }
         let (client, inbox) = (self.cluster.client.clone(), Arc::clone(&self.crew.inbox));
+        let ladder = Arc::clone(&self.ladder);
         self.executor.spawn(async move {
-            let result =
-                have_topic(&client, &topic, purpose).await.map_err(|error| error.to_string());
+            let had = have_topic(&client, &topic, purpose, &ladder).await;
+            let result = had.map_err(|error| error.to_string());
             inbox.push(ControlInput::TopicTried(topic, result));
         });
     }
@@ -659,14 +665,35 @@ impl Control {
     }
 }
 
+/// Creates the retry topics of the topics that exist, with as many partitions as those have.
+///
+/// # Errors
+/// The cluster cannot be reached, or refused.
+pub(crate) async fn have_retry_topics(client: &Client, ladder: &Ladder) -> Result<(), ClientError> {
+    for (topic, origin) in ladder.topics() {
+        client.refresh(&[topic.as_str().into(), origin.into()]).await?;
+        if client.topic(&topic).is_none()
+            && let Some(known) = client.topic(origin)
+        {
+            let partitions = i32::try_from(known.partitions.len()).unwrap_or(i32::MAX);
+            client.create_topic(&topic, partitions, DEFAULT_REPLICATION).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn have_topic(
     client: &Client,
     topic: &Arc<str>,
     purpose: Purpose,
+    ladder: &Ladder,
 ) -> Result<(), ClientError> {
     match purpose {
         Purpose::Emit => client.metadata(&[topic]).await.map(drop),
-        Purpose::DeadLetter => {
+        Purpose::Departure => {
+            if ladder.origin(topic).is_some() {
+                have_retry_topics(client, ladder).await?;
+            }
             client.refresh(std::slice::from_ref(topic)).await?;
             match client.topic(topic) {
                 Some(_) => client.metadata(&[topic]).await.map(drop),

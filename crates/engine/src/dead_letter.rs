@@ -1,19 +1,13 @@
-//! Events whose handler failed: tokens first, then the dead-letter topic, acknowledged, then an
-//! outcome.
+//! What a dead letter costs, and what it carries.
 //!
 //! A dead letter costs a token of its partition. Tokens are earned by successes, and slowly by
 //! time, so a dead downstream pauses the partition after a few events instead of emptying it into
-//! the dead letters: the failed event waits, and what is behind it too. It is never dropped.
+//! the dead letters: what failed is tried again or waits, and what is behind it too. It is never
+//! dropped.
 
 use std::time::Duration;
 
-use onrush_record::Header;
-use onrush_runtime::{Fault, Instant};
-
-use crate::completed::OffsetRun;
-use crate::emit::{Emitter, Outgoing, OutletError, Settled};
-use crate::failure::Failure;
-use crate::metrics::Outcome;
+use onrush_runtime::Instant;
 
 /// Tokens that a partition starts with, and the most it has.
 pub const TOKENS: u32 = 10;
@@ -23,8 +17,6 @@ pub const SUCCESSES_PER_TOKEN: u64 = 100;
 pub const TOKEN_INTERVAL: Duration = Duration::from_secs(10);
 /// What comes after the topic's name in that of its dead letters, unless another is configured.
 pub const TOPIC_SUFFIX: &str = ".dead-letter";
-/// Characters of the handler's error that are kept.
-const ERROR_LIMIT: usize = 2_048;
 
 /// Header: the topic that the event came from.
 pub const ORIGIN_TOPIC: &str = "onrush.origin.topic";
@@ -40,6 +32,12 @@ pub const CODE: &str = "onrush.error.code";
 pub const ERROR: &str = "onrush.error";
 /// Header: how often it was tried.
 pub const ATTEMPTS: &str = "onrush.attempts";
+/// Header: when it failed first, in milliseconds since 1970.
+pub const FIRST_FAILURE: &str = "onrush.failure.first";
+/// Header: when it failed last.
+pub const LAST_FAILURE: &str = "onrush.failure.last";
+/// Header of an event in a retry topic: when it is to be tried, in milliseconds since 1970.
+pub const RETRY_DUE: &str = "onrush.retry.due";
 
 /// The tokens of a partition.
 #[derive(Debug)]
@@ -100,55 +98,6 @@ impl Tokens {
     }
 }
 
-impl Failure {
-    /// Writes the event to `topic`; it has its outcome when that is acknowledged.
-    pub(crate) fn send(
-        &self,
-        topic: &str,
-        emitter: &mut Emitter,
-        now: Instant,
-    ) -> Result<(), OutletError> {
-        let record = match self.batch.record_at(self.position) {
-            Ok(record) => record,
-            Err(error) => return Err(OutletError::Refused(error.to_string())),
-        };
-        let assignment = &self.holding.assignment;
-        let numbers = [i64::from(assignment.partition), self.offset, record.timestamp]
-            .map(|number| number.to_string());
-        let error = self.error.to_string();
-        let error = truncated(&error);
-        let code = Fault::HandlerFailed.to_string();
-        let added = [
-            (ORIGIN_TOPIC, assignment.topic.as_bytes()),
-            (ORIGIN_PARTITION, numbers[0].as_bytes()),
-            (ORIGIN_OFFSET, numbers[1].as_bytes()),
-            (ORIGIN_TIMESTAMP, numbers[2].as_bytes()),
-            (CODE, code.as_bytes()),
-            (ERROR, error.as_bytes()),
-            (ATTEMPTS, b"1"),
-        ];
-        // Headers that do not read as such (a name that is not UTF-8) cannot be written either.
-        let mut headers: Vec<Header<'_>> = record.headers.filter_map(Result::ok).collect();
-        headers.extend(added.map(|(key, value)| Header { key, value: Some(value) }));
-        let settled = Settled {
-            origin: self.origin,
-            slot: self.slot,
-            run: OffsetRun::new(self.offset, self.offset),
-            outcome: Outcome::DeadLettered,
-        };
-        let (timestamp, key, value) = (record.timestamp, record.key, record.value);
-        emitter.send(settled, &Outgoing { topic, timestamp, key, value, headers: &headers }, now)
-    }
-}
-
-fn truncated(error: &str) -> &str {
-    let end = (0..=error.len().min(ERROR_LIMIT))
-        .rev()
-        .find(|end| error.is_char_boundary(*end))
-        .unwrap_or(0);
-    &error[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,12 +127,5 @@ mod tests {
         assert!(tokens.spend(start));
         tokens.succeeded(1_000_000);
         assert_eq!(spend_all(&mut tokens, start + TOKEN_INTERVAL * 1_000), TOKENS);
-    }
-
-    #[test]
-    fn a_long_error_is_cut_between_characters() {
-        let error = "é".repeat(ERROR_LIMIT);
-        assert_eq!(truncated(&error).len(), ERROR_LIMIT);
-        assert_eq!(truncated("short"), "short");
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::client::{AppenderOutlet, LaneAcks, WorkerAcks};
 use crate::config::{EngineConfig, Mode, Saboteur};
-use crate::control::{Cluster, Control, Crew, Ended};
+use crate::control::{Cluster, Control, Crew, Ended, have_retry_topics};
 use crate::emit::Emitter;
 use crate::error::{EngineError, PartitionStopped};
 use crate::handler::{HandlerFactory, Place};
@@ -146,6 +146,8 @@ fn check(config: &EngineConfig) -> Result<(), EngineError> {
         "the commit interval must be above zero".to_owned()
     } else if config.drain_deadline * 2 > config.rebalance_timeout {
         "the rebalance timeout must be at least twice the drain deadline, or the group gives partitions away undrained".to_owned()
+    } else if let Err(problem) = config.ladder() {
+        problem
     } else if workers(config.mode) > CONCURRENCY_MAX {
         format!("a concurrency above {CONCURRENCY_MAX} threads does not pay")
     } else {
@@ -188,10 +190,13 @@ async fn connect(
         ..defaults
     };
     let fetcher = Fetcher::start(&client, fetch);
+    let ladder = config.ladder().map_err(EngineError::Config)?;
+    have_retry_topics(&client, &ladder).await.map_err(failed("creating the retry topics"))?;
+    let retry_topics = ladder.topics().map(|(topic, _)| topic);
     let group = GroupConfig {
         rebalance_timeout: config.rebalance_timeout,
         instance_id: config.instance.clone(),
-        ..GroupConfig::new(&*config.group, config.topics.iter().cloned())
+        ..GroupConfig::new(&*config.group, config.topics.iter().cloned().chain(retry_topics))
     };
     let (member, events) =
         Member::join(&client, control, group).await.map_err(failed("joining the group"))?;
@@ -215,6 +220,8 @@ impl Threads<'_> {
     ) -> Result<(), EngineError> {
         let lanes = self.config.lanes.get();
         let saboteur = Saboteur::new(self.config.sabotage);
+        let failures = Arc::new(self.config.failures.clone());
+        let ladder = Arc::new(self.config.ladder().unwrap_or_default());
         for (number, inbox) in self.crew.lanes.iter().enumerate() {
             let config = LaneConfig {
                 number,
@@ -224,6 +231,10 @@ impl Threads<'_> {
                 clock: self.runtime.clock,
                 open_bytes: self.config.byte_budget / 2 / lanes,
                 dead_letter_topic: self.config.dead_letter_topic.as_deref().map(Into::into),
+                failures: Arc::clone(&failures),
+                ladder: Arc::clone(&ladder),
+                parked_bytes: failures.parked_bytes / lanes,
+                random: self.runtime.random.fork(),
             };
             let runner = match self.config.mode {
                 Mode::Each => Runner::Inline(factory.make(Place::Lane(number))),

@@ -95,6 +95,14 @@ pub enum StopReason {
         /// What is wrong with the dead letters.
         reason: String,
     },
+    /// A handler said so, or the answer to its error is to stop.
+    #[error("the handler stopped it with the event at offset {offset}: {error}")]
+    Handler {
+        /// The event.
+        offset: i64,
+        /// What its handler said.
+        error: String,
+    },
     /// The partition cannot be read.
     #[error("it cannot be read: {0}")]
     Fetch(ClientError),
@@ -109,6 +117,7 @@ impl StopReason {
             Self::Ledger(_) => Fault::Bug,
             Self::Emit(_) => Fault::EmitRefused,
             Self::DeadLetter { .. } => Fault::DeadLetterRefused,
+            Self::Handler { .. } => Fault::HandlerStopped,
             Self::Fetch(error) => error.fault(),
         }
     }

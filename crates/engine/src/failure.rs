@@ -121,6 +121,16 @@ pub struct Failure {
     pub error: HandlerError,
 }
 
+/// Most bytes that are kept of what a handler said.
+pub const ERROR_LIMIT: usize = 2_048;
+
+/// What a handler said, as far as it is kept.
+pub(crate) fn error_text(error: &HandlerError) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(ERROR_LIMIT));
+    text
+}
+
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
@@ -128,4 +138,18 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("(no text)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        let long = HandlerError::msg("é".repeat(ERROR_LIMIT) + "x");
+        assert_eq!(error_text(&long).len(), ERROR_LIMIT);
+        let odd = HandlerError::msg("x".to_owned() + &"é".repeat(ERROR_LIMIT));
+        assert_eq!(error_text(&odd).len(), ERROR_LIMIT - 1);
+        assert_eq!(error_text(&HandlerError::msg("short")), "short");
+    }
 }

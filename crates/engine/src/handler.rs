@@ -115,13 +115,20 @@ pub struct Context<'a> {
     emitter: &'a mut Emitter,
     now: Instant,
     timestamp: i64,
+    failures: u32,
     took: Option<Duration>,
 }
 
 impl<'a> Context<'a> {
     #[inline]
     pub(crate) fn new(emitter: &'a mut Emitter, now: Instant) -> Self {
-        Self { emitter, now, timestamp: 0, took: None }
+        Self { emitter, now, timestamp: 0, failures: 0, took: None }
+    }
+
+    /// The event failed so often before.
+    #[inline]
+    pub(crate) fn after(self, failures: u32) -> Self {
+        Self { failures, ..self }
     }
 
     /// What is emitted next belongs to an event of this time.
@@ -152,6 +159,11 @@ impl<'a> Context<'a> {
     ) -> Result<(), EmitError> {
         let record = Outgoing { topic, timestamp: self.timestamp, key, value, headers };
         self.emitter.emit(&record, self.now)
+    }
+
+    /// Which try of the event this is, here and at earlier owners of the partition: 1 is the first.
+    pub fn attempt(&self) -> u32 {
+        self.failures.saturating_add(1)
     }
 
     /// The time at which the run began, or on a worker the event.

@@ -13,11 +13,15 @@ use onrush_runtime::Instant;
 use crate::admission::Admitted;
 use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
+use crate::config::Order;
 use crate::emit::{Emitter, Settled};
 use crate::failure::HandlerError;
 use crate::handler::{Context, Event, Handler};
 use crate::ledger::{Ledger, LedgerError};
+use crate::metadata::Note;
 use crate::metrics::Outcome;
+use crate::parked::{Line, Parked, failed_before};
+use crate::retry_topic::{Due, Held};
 use crate::slot::UNORDERED;
 use crate::source::Batch;
 
@@ -28,6 +32,8 @@ pub(crate) enum Rest {
     BatchEnded,
     /// No more may be taken now.
     Admission,
+    /// The next event is not due.
+    Held(Held),
     /// What the last event emitted found no room.
     Spilled,
     /// The last event failed.
@@ -45,7 +51,63 @@ pub(crate) struct Tools<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) batch: &'a Batch,
     pub(crate) admitted: Admitted,
+    pub(crate) exceptions: Option<Exceptions<'a>>,
     pub(crate) now: Instant,
+}
+
+/// What is asked about an event before it is called, while a predecessor's outcomes, parked keys or
+/// a time that has not come may keep it from being called.
+pub(crate) struct Exceptions<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) parked: &'a Parked,
+    pub(crate) order: Order,
+    /// Sabotage: nothing waits behind others.
+    pub(crate) overtakes: bool,
+    /// Events that failed at a predecessor, lowest offset first.
+    pub(crate) inherited: &'a [Note],
+    /// Bytes that may still be parked.
+    pub(crate) room: usize,
+    /// In a retry topic.
+    pub(crate) due: Option<Due>,
+}
+
+impl Exceptions<'_> {
+    fn of(&mut self, record: &Record<'_>, length: usize) -> Exception {
+        if self.ledger.is_done(record.offset) {
+            return Exception::Done;
+        }
+        if let Some(held) = self.due.and_then(|due| due.holds(record)) {
+            return Exception::Held(held);
+        }
+        if self.parked.is_empty() && self.inherited.is_empty() {
+            return Exception::None;
+        }
+        let line = Line::of(self.order, record.key, record.offset);
+        let begins = self.overtakes || !self.parked.holds(line);
+        if begins && !failed_before(self.inherited, record.offset) {
+            return Exception::None;
+        }
+        match self.room.checked_sub(length) {
+            Some(room) => {
+                self.room = room;
+                Exception::Waits { line, begins }
+            }
+            None if begins => Exception::Waits { line, begins },
+            None => Exception::Full,
+        }
+    }
+}
+
+enum Exception {
+    None,
+    Done,
+    /// It may be the one that later ones of its key wait for.
+    Waits {
+        line: Line,
+        begins: bool,
+    },
+    Full,
+    Held(Held),
 }
 
 /// How far a walk came. Its list is used again from run to run.
@@ -61,6 +123,8 @@ pub(crate) struct Walked {
     pub(crate) at: usize,
     /// Its offset.
     pub(crate) offset: i64,
+    /// Events that were not called, since they wait behind others or failed at a predecessor.
+    pub(crate) waits: Vec<(Line, u32, i64)>,
     first: i64,
     last: i64,
     /// The first offset that is in no run of `done` and may still become done.
@@ -73,6 +137,7 @@ impl Walked {
     pub(crate) fn walk(&mut self, position: usize, mut tools: Tools<'_>) -> Rest {
         let first = tools.ledger.taken();
         self.done.clear();
+        self.waits.clear();
         (self.position, self.called, self.done_before) = (position, 0, 0);
         (self.first, self.next, self.last) = (first, first, first - 1);
         let walked = catch_unwind(AssertUnwindSafe(|| self.records(&mut tools)));
@@ -90,7 +155,7 @@ impl Walked {
                     self.last = end;
                 }
             }
-            Rest::Admission | Rest::Spilled | Rest::Malformed(_) => {}
+            Rest::Admission | Rest::Held(_) | Rest::Spilled | Rest::Malformed(_) => {}
         }
         rest
     }
@@ -102,7 +167,7 @@ impl Walked {
             cx: Context::new(tools.emitter, tools.now),
             holding: tools.holding,
             origin: tools.origin,
-            predecessor: (tools.ledger.window_end() > self.first).then_some(tools.ledger),
+            exceptions: tools.exceptions.take(),
             admitted: tools.admitted,
         };
         if self.position > 0 {
@@ -168,8 +233,8 @@ struct Caller<'a> {
     cx: Context<'a>,
     holding: &'a Holding,
     origin: Origin,
-    /// Set while a predecessor may have finished what comes next.
-    predecessor: Option<&'a Ledger>,
+    /// Set while not every event is simply called.
+    exceptions: Option<Exceptions<'a>>,
     admitted: Admitted,
 }
 
@@ -192,10 +257,31 @@ impl Caller<'_> {
             walked.position = at;
             return Some(Rest::Admission);
         }
+        let last = walked.last;
         (walked.last, walked.position) = (offset, next);
-        if self.predecessor.is_some_and(|ledger| ledger.is_done(offset)) {
-            walked.done_before += 1;
-            return None;
+        if let Some(exceptions) = &mut self.exceptions {
+            match exceptions.of(record, next - at) {
+                Exception::None => {}
+                Exception::Done => {
+                    walked.done_before += 1;
+                    return None;
+                }
+                Exception::Waits { line, begins } => {
+                    walked.waits.push((line, at as u32, offset));
+                    walked.leave_out(offset);
+                    self.admitted.events -= 1;
+                    // What comes next may belong to the line that begins.
+                    return begins.then_some(Rest::Admission);
+                }
+                Exception::Full => {
+                    (walked.last, walked.position) = (last, at);
+                    return Some(Rest::Admission);
+                }
+                Exception::Held(held) => {
+                    (walked.last, walked.position) = (last, at);
+                    return Some(Rest::Held(held));
+                }
+            }
         }
         (walked.at, walked.offset) = (at, offset);
         walked.called += 1;

@@ -1,14 +1,16 @@
 //! A lane: owns partitions, from fetched slice to outcome.
 //!
 //! `run_once` reads the mail (slices, reports of workers, acknowledgements, orders of the control
-//! driver), then gives every partition a turn: dead letters that wait, the next run of its batch
-//! (called inline, or scattered to slots), runs for the workers, the end of a drain. A turn takes
-//! one run at most, so mail waits for no longer than that.
+//! driver), then gives every partition a turn: events that leave for the dead letters, events whose
+//! time has come to be tried again, the next run of its batch (called inline, or scattered to slots),
+//! runs for the workers, the end of a drain. A turn takes one run at most, so mail waits for no
+//! longer than that.
 //!
 //! A lane has no lock and does no I/O; what it wants done it tells the control driver. Everything
 //! that comes back carries the assignment's token, and what belongs to another assignment changes
 //! nothing.
 
+mod failing;
 mod mail;
 mod turn;
 
@@ -16,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use onrush_kafka::TopicPartition;
-use onrush_runtime::{Clock, Instant, Step, Work};
+use onrush_runtime::{Clock, Instant, Random, Step, Work};
 
 use crate::config::{BATCH_BYTES, Order, PARTITION_SHARE_MIN, Saboteur};
 use crate::dead_letter::TOPIC_SUFFIX;
@@ -28,6 +30,8 @@ use crate::inline::Walked;
 use crate::message::{ControlInput, LaneInput, Post, stopped};
 use crate::metrics::LaneCells;
 use crate::partition::Partition;
+use crate::retry::FailurePolicy;
+use crate::retry_topic::Ladder;
 use crate::slot::Entry;
 use crate::source::Opener;
 
@@ -55,6 +59,14 @@ pub struct LaneConfig {
     pub open_bytes: usize,
     /// The configured dead-letter topic.
     pub dead_letter_topic: Option<Arc<str>>,
+    /// What is done with events that fail.
+    pub failures: Arc<FailurePolicy>,
+    /// Where they go that need more time.
+    pub ladder: Arc<Ladder>,
+    /// Bytes of events that may wait for another try.
+    pub parked_bytes: usize,
+    /// For the pauses before another try.
+    pub random: Random,
 }
 
 /// See the module.

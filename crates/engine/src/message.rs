@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::inbox::Inbox;
 use crate::metadata::{MetadataError, Note};
 use crate::metrics::PartitionCells;
-use crate::slot::{Piece, Run};
+use crate::slot::{Piece, Retried, Run};
 use crate::source::Slice;
 
 /// To a lane.
@@ -83,6 +83,8 @@ pub enum LaneInput {
     Share(usize),
     /// A topic is in the metadata now, or cannot be had.
     Topic(Arc<str>, Result<(), String>),
+    /// Try again what is paused.
+    Resume,
     /// End when no partition is left.
     Close,
 }
@@ -115,6 +117,8 @@ pub struct Report {
     pub failed: Option<Failure>,
     /// The run came back; this was not started.
     pub rest: Option<VecDeque<Piece>>,
+    /// What kind of run it was; see [`Run::retried`].
+    pub retried: Option<Retried>,
 }
 
 /// To a worker.
@@ -180,8 +184,8 @@ pub enum Asker {
 pub enum Purpose {
     /// A handler emits to it: it has to exist.
     Emit,
-    /// Dead letters: it is created.
-    DeadLetter,
+    /// Events that failed leave for it: it is created.
+    Departure,
 }
 
 /// To the control driver.

@@ -17,6 +17,10 @@ pub enum Outcome {
     Done,
     /// It is in the dead letters, acknowledged.
     DeadLettered,
+    /// It is in a retry topic, acknowledged.
+    Moved,
+    /// It lies in a batch that cannot be read and is in the dead letters as a whole, acknowledged.
+    Skipped,
 }
 
 /// A number that one thread counts up and others read.
@@ -43,8 +47,14 @@ pub struct LaneCells {
     pub done: Cell,
     /// Events in the dead letters.
     pub dead_lettered: Cell,
-    /// Events whose handler failed or panicked.
+    /// Calls that failed or panicked.
     pub failed: Cell,
+    /// Calls with events that had failed before.
+    pub retried: Cell,
+    /// Events in a retry topic.
+    pub moved: Cell,
+    /// Offsets in batches that could not be read and were skipped.
+    pub skipped: Cell,
     /// Events that a predecessor had finished.
     pub done_before: Cell,
     /// Offsets without an event: compacted, control batches, expired.
@@ -86,8 +96,12 @@ pub struct PartitionCells {
     pub queued_bytes: AtomicU64,
     /// 1 if it is stopped.
     pub stopped: AtomicU64,
-    /// 1 if it waits for tokens to send a dead letter.
+    /// 1 if it starts nothing, because of events that failed.
     pub paused: AtomicU64,
+    /// Keys, and events without one, that wait for another try.
+    pub parked_keys: AtomicU64,
+    /// Bytes of events that wait for one.
+    pub parked_bytes: AtomicU64,
 }
 
 /// All cells of an engine.
@@ -173,6 +187,9 @@ pub struct Counts {
     pub done: u64,
     pub dead_lettered: u64,
     pub failed: u64,
+    pub retried: u64,
+    pub moved: u64,
+    pub skipped: u64,
     pub done_before: u64,
     pub gaps: u64,
     pub batches: u64,
@@ -188,6 +205,9 @@ impl Counts {
             done: cells.done.count(),
             dead_lettered: cells.dead_lettered.count(),
             failed: cells.failed.count(),
+            retried: cells.retried.count(),
+            moved: cells.moved.count(),
+            skipped: cells.skipped.count(),
             done_before: cells.done_before.count(),
             gaps: cells.gaps.count(),
             batches: cells.batches.count(),
@@ -203,6 +223,9 @@ impl Counts {
         self.done += other.done;
         self.dead_lettered += other.dead_lettered;
         self.failed += other.failed;
+        self.retried += other.retried;
+        self.moved += other.moved;
+        self.skipped += other.skipped;
         self.done_before += other.done_before;
         self.gaps += other.gaps;
         self.batches += other.batches;
@@ -238,6 +261,8 @@ pub struct PartitionState {
     pub queued_bytes: u64,
     pub stopped: bool,
     pub paused: bool,
+    pub parked_keys: u64,
+    pub parked_bytes: u64,
 }
 
 impl PartitionState {
@@ -261,6 +286,8 @@ impl PartitionState {
             queued_bytes: count(&cells.queued_bytes),
             stopped: count(&cells.stopped) != 0,
             paused: count(&cells.paused) != 0,
+            parked_keys: count(&cells.parked_keys),
+            parked_bytes: count(&cells.parked_bytes),
         }
     }
 

@@ -5,10 +5,10 @@
 //!        -> leaving  (drained and told; its last commit is under way, then the handlers' hooks)
 //! ```
 //!
-//! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (an
-//! event failed and there is no token to send it to the dead letters).
+//! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (events
+//! failed, and there is no token to send them to the dead letters, or the answer is to pause).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,13 +20,16 @@ use crate::assignment::{Assignment, Holding, Origin};
 use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
 use crate::completed::{CompletedSet, METADATA_LIMIT};
 use crate::config::{Order, Sabotage};
-use crate::dead_letter::Tokens;
+use crate::departure::{Bucket, Gate};
 use crate::error::StopReason;
-use crate::failure::Failure;
+use crate::failure::{Failure, HandlerError};
+use crate::incident::Incidents;
 use crate::ledger::Ledger;
 use crate::message::{Assign, ControlInput};
 use crate::metadata::Note;
 use crate::metrics::PartitionCells;
+use crate::parked::{Line, Parked, Place, Trial};
+use crate::retry_topic::{Due, Held, Rung};
 use crate::slot::{Entry, Slots};
 use crate::source::{Batch, Source};
 
@@ -62,7 +65,7 @@ pub(crate) struct Partition {
     ages: Ages,
     pub(crate) commit: CommitState,
     /// What earlier owners knew of events that are open.
-    inherited: Vec<Note>,
+    pub(crate) inherited: Vec<Note>,
     pub(crate) source: Source,
     /// Tells the slices of the present reading from those of an earlier one.
     pub(crate) fetch_token: u64,
@@ -71,9 +74,18 @@ pub(crate) struct Partition {
     pub(crate) fetch_paused: bool,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) slots: Slots,
-    /// Failed events that are not in the dead letters yet.
-    pub(crate) failures: VecDeque<Failure>,
-    pub(crate) tokens: Tokens,
+    /// Events that failed and are tried again, with what waits behind them.
+    pub(crate) parked: Parked,
+    /// Those that leave for another topic: of failed events, and of undecodable ones.
+    gates: [Gate; 2],
+    pub(crate) incidents: Incidents,
+    /// The answer to an event that failed was to pause the partition.
+    pub(crate) held: bool,
+    order: Order,
+    /// Where its topic stands in the ladder of retry topics.
+    pub(crate) rung: Rung,
+    /// In a retry topic, the event that is next.
+    held_event: Option<Held>,
     /// Taken events that will not be run here any more.
     pub(crate) given_up: u64,
     /// Workers whose handlers do not know yet that the partition has gone.
@@ -83,7 +95,13 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(assign: Assign, origin: Origin, order: Order, slots: usize) -> Self {
+    pub(crate) fn new(
+        assign: Assign,
+        origin: Origin,
+        order: Order,
+        slots: usize,
+        rung: Rung,
+    ) -> Self {
         let Assign { holding, committed, completed, notes, cells } = assign;
         let start = holding.assignment.start;
         let ledger = Ledger::resume(holding.token, start, &completed, METADATA_LIMIT);
@@ -107,8 +125,13 @@ impl Partition {
             fetch_paused: false,
             cursor: None,
             slots: Slots::new(order, slots),
-            failures: VecDeque::new(),
-            tokens: Tokens::default(),
+            parked: Parked::default(),
+            gates: Default::default(),
+            incidents: Incidents::default(),
+            held: false,
+            order,
+            rung,
+            held_event: None,
             given_up: 0,
             hooks: 0,
             due: None,
@@ -119,7 +142,84 @@ impl Partition {
 
     /// Whether events may be taken.
     pub(crate) fn takes(&self) -> bool {
-        self.state == State::Active && self.stopped.is_none() && self.failures.is_empty()
+        self.starts() && self.parked.has_room()
+    }
+
+    /// Whether events may be started that did not fail before.
+    pub(crate) fn starts(&self) -> bool {
+        let blocked = self.order == Order::Partition && !self.parked.is_empty();
+        self.takes_data() && !blocked && !self.is_paused()
+    }
+
+    /// In a retry topic, what is asked about every event before it is taken.
+    pub(crate) fn due_times(&self, clock: &Clock, now: Instant) -> Option<Due> {
+        let delay = self.rung.delay?;
+        Some(Due { delay, now, wall_millis: clock.wall_millis(), held: self.held_event })
+    }
+
+    /// The next event is not due: nothing is taken before it is.
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held_event = Some(held);
+        self.due = self.due.into_iter().chain([held.until]).min();
+    }
+
+    /// Whether the next event is not due.
+    pub(crate) fn is_held(&mut self, now: Instant) -> bool {
+        let Some(held) = self.held_event.filter(|held| held.until > now) else { return false };
+        self.hold(held);
+        true
+    }
+
+    /// Whether nothing is started because of events that failed.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.held || self.parked.starved() > 0 || self.gates.iter().any(|gate| !gate.is_empty())
+    }
+
+    /// Where events leave of this kind.
+    pub(crate) fn gate(&mut self, bucket: Bucket) -> &mut Gate {
+        &mut self.gates[bucket as usize]
+    }
+
+    /// Events are done.
+    pub(crate) fn succeeded(&mut self, count: u64) {
+        self.gates.iter_mut().for_each(|gate| gate.tokens.succeeded(count));
+    }
+
+    /// How an event was tried at earlier owners.
+    pub(crate) fn trial(&self, offset: i64) -> Trial {
+        self.inherited(offset).map_or_else(Trial::default, Trial::from)
+    }
+
+    /// The event of a line that is out has left it, and the next one of it is to be tried now.
+    pub(crate) fn advance(&mut self, line: Line, now: Instant) {
+        let (parked, inherited) = (&mut self.parked, &self.inherited);
+        let known = |offset| {
+            let at = inherited.binary_search_by_key(&offset, |note| note.offset);
+            at.map_or_else(|_| Trial::default(), |at| Trial::from(&inherited[at]))
+        };
+        parked.advance(line, known, now);
+    }
+
+    /// An event of this batch failed.
+    pub(crate) fn failure(&self, place: Place, slot: u32, error: HandlerError) -> Failure {
+        let Place { batch, position, offset } = place;
+        let (holding, origin) = (Arc::clone(&self.holding), self.origin);
+        Failure { holding, origin, slot, batch, position, offset, error }
+    }
+
+    /// An event that failed is not run here any more.
+    pub(crate) fn give_up(&mut self, offset: i64, trial: Trial) {
+        self.given_up += 1;
+        self.remember(offset, &trial);
+    }
+
+    /// The next owner goes on counting.
+    fn remember(&mut self, offset: i64, trial: &Trial) {
+        let note = trial.note(offset);
+        match self.inherited.binary_search_by_key(&offset, |note| note.offset) {
+            Ok(at) => self.inherited[at] = note,
+            Err(at) => self.inherited.insert(at, note),
+        }
     }
 
     /// Whether what is fetched is of use.
@@ -148,14 +248,16 @@ impl Partition {
     pub(crate) fn restart(&mut self, offset: i64) -> ControlInput {
         self.holding.withdraw();
         let assignment = Assignment { start: offset, ..self.holding.assignment.clone() };
-        self.holding = Arc::new(Holding::new(assignment, self.holding.token));
+        let Holding { token, is_retry_topic, .. } = *self.holding;
+        self.holding = Arc::new(Holding::new(assignment, token).in_retry_topic(is_retry_topic));
         self.origin.token += 1;
         self.ledger =
             Ledger::resume(self.origin.token, offset, &CompletedSet::empty(), METADATA_LIMIT);
         self.commit.restart();
         self.ages.clear();
-        self.inherited.clear();
         self.forget_unstarted();
+        self.inherited.clear();
+        self.held_event = None;
         self.slots.reset();
         self.given_up = 0;
         ControlInput::Restarted(self.holding.partition.clone(), self.ledger.token())
@@ -165,7 +267,16 @@ impl Partition {
     pub(crate) fn forget_unstarted(&mut self) {
         self.source.clear();
         self.cursor = None;
-        self.given_up += self.slots.clear() + self.failures.drain(..).len() as u64;
+        for (offset, trial) in self.parked.trials() {
+            self.remember(offset, &trial);
+        }
+        self.given_up += self.slots.clear() + self.parked.clear();
+        for gate in 0..self.gates.len() {
+            self.gates[gate]
+                .clear()
+                .into_iter()
+                .for_each(|(offset, trial)| self.give_up(offset, trial));
+        }
     }
 
     /// Events that were started here and have no outcome.
@@ -206,6 +317,8 @@ impl Partition {
         self.inherited.retain(|note| !ledger.has_outcome(note.offset));
         let noted = self.inherited.iter().map(|note| (note.offset, note.clone()));
         let mut notes: BTreeMap<_, _> = noted.collect();
+        let parked = self.parked.trials().into_iter();
+        notes.extend(parked.map(|(offset, trial)| (offset, trial.note(offset))));
         let base = self.ledger.base();
         if let Some(since) = self.ages.since(base)
             && now.duration_since(since.at) >= STUCK_AFTER
@@ -258,6 +371,8 @@ impl Partition {
         cells.busy_slots.store(self.slots.busy(), Ordering::Relaxed);
         cells.queued_bytes.store(self.source.bytes() as u64, Ordering::Relaxed);
         cells.stopped.store(u64::from(self.stopped.is_some()), Ordering::Relaxed);
-        cells.paused.store(u64::from(!self.failures.is_empty()), Ordering::Relaxed);
+        cells.paused.store(u64::from(self.is_paused()), Ordering::Relaxed);
+        cells.parked_keys.store(self.parked.lines(), Ordering::Relaxed);
+        cells.parked_bytes.store(self.parked.bytes() as u64, Ordering::Relaxed);
     }
 }

@@ -83,6 +83,17 @@ pub struct Run {
     pub slot: u32,
     /// The events, in order.
     pub pieces: VecDeque<Piece>,
+    /// For the run of one event that failed before: how it is told apart.
+    pub retried: Option<Retried>,
+}
+
+/// An event that is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retried {
+    /// Which.
+    pub offset: i64,
+    /// How often it failed.
+    pub attempts: u32,
 }
 
 impl Run {
@@ -223,6 +234,47 @@ impl Slots {
         Some(cut)
     }
 
+    /// Queues an event that waited elsewhere, before all that are taken later.
+    pub(crate) fn add(&mut self, slot: u32, piece: Piece) {
+        self.queue(slot as usize, piece);
+    }
+
+    /// Takes out of a slot's queue the events for which `waits` is true, in their order.
+    pub(crate) fn divert(&mut self, slot: u32, mut waits: impl FnMut(&Arc<Batch>, u32) -> bool) {
+        let Some(queued) = self.slots.get_mut(slot as usize) else { return };
+        let mut left = 0;
+        for piece in &mut queued.queue {
+            let round = Arc::clone(&piece.round);
+            let mut positions = round.positions[piece.start as usize..piece.end as usize].to_vec();
+            let before = positions.len();
+            positions.retain(|position| !waits(&round.batch, *position));
+            if positions.len() < before {
+                left += (before - positions.len()) as u64;
+                let (batch, end) = (Arc::clone(&round.batch), positions.len() as u32);
+                *piece = Piece { round: Arc::new(Round { batch, positions }), start: 0, end };
+            }
+        }
+        queued.queue.retain(|piece| piece.events() > 0);
+        if queued.queue.is_empty() {
+            self.ready.retain(|ready| *ready != slot);
+        }
+        self.finished(slot, left);
+    }
+
+    /// An event of a slot that waited elsewhere goes out as a run of its own: the slot's owner, or a
+    /// worker that `choose` finds, gets it. `None` while another run of the slot is out.
+    pub(crate) fn lend(&mut self, slot: u32, choose: impl FnOnce() -> usize) -> Option<usize> {
+        let Some(lent) = self.slots.get_mut(slot as usize) else { return Some(choose()) };
+        if lent.out {
+            return None;
+        }
+        lent.out = true;
+        self.ready.retain(|ready| *ready != slot);
+        self.busy += u64::from(lent.unfinished == 0);
+        lent.unfinished += 1;
+        Some(*lent.owner.get_or_insert_with(choose))
+    }
+
     /// A run came back; `rest` was not started and goes first.
     pub fn returned(&mut self, slot: u32, rest: VecDeque<Piece>) {
         let Some(returned) = self.slots.get_mut(slot as usize) else {
@@ -238,7 +290,9 @@ impl Slots {
 
     /// Events of a slot have their outcome, or wait for it elsewhere.
     pub fn finished(&mut self, slot: u32, events: u64) {
-        if let Some(slot) = self.slots.get_mut(slot as usize) {
+        if let Some(slot) = self.slots.get_mut(slot as usize)
+            && events > 0
+        {
             slot.unfinished = slot.unfinished.saturating_sub(events);
             if slot.unfinished == 0 {
                 slot.owner = None;
@@ -335,6 +389,40 @@ mod tests {
         slots.returned(0, VecDeque::new());
         slots.scatter(&batch, &entries(&[0; 7]));
         assert_eq!(slots.clear(), 7);
+    }
+
+    #[test]
+    fn what_waits_elsewhere_leaves_the_queue_and_comes_back_to_the_same_worker() {
+        let (mut slots, batch) = (Slots::new(Order::Key, 4), some_batch());
+        slots.scatter(&batch, &entries(&[2; 6]));
+        let (_, _, mut run) = slots.next_run(|| 5).unwrap();
+        assert_eq!(slots.lend(2, || 9), None, "another run of the slot is out");
+        run[0].start += 1;
+        slots.returned(2, run);
+        slots.finished(2, 1);
+        let mut diverted = Vec::new();
+        slots.divert(2, |_, position| {
+            let waits = position % 2 == 1;
+            diverted.extend(waits.then_some(position));
+            waits
+        });
+        assert_eq!(diverted, [1, 3, 5]);
+        assert_eq!(slots.lend(2, || 9), Some(5), "the slot's owner");
+        assert!(slots.next_run(|| 9).is_none());
+        slots.returned(2, VecDeque::new());
+        assert_eq!(positions(&slots.next_run(|| 9).unwrap().2), [2, 4]);
+        slots.finished(2, 3);
+        slots.returned(2, VecDeque::new());
+        assert_eq!((slots.busy(), slots.lend(2, || 9)), (0, Some(9)));
+        slots.returned(2, VecDeque::new());
+        let round = Arc::new(Round { batch, positions: vec![1] });
+        slots.add(2, Piece { round, start: 0, end: 1 });
+        let (worker, _, run) = slots.next_run(|| 1).unwrap();
+        assert_eq!((worker, positions(&run)), (9, vec![1]));
+        slots.scatter(&some_batch(), &entries(&[2]));
+        slots.divert(2, |_, _| true);
+        slots.returned(2, VecDeque::new());
+        assert!(slots.next_run(|| 1).is_none());
     }
 
     #[test]

@@ -132,6 +132,7 @@ pub struct Batch {
 enum Body {
     InPlace { records: Bytes, _lease: Option<Lease> },
     Decompressed(Buffer),
+    Copied(Box<[u8]>),
 }
 
 impl Batch {
@@ -151,7 +152,22 @@ impl Batch {
         match &self.body {
             Body::InPlace { records, .. } => records,
             Body::Decompressed(buffer) => &buffer.bytes,
+            Body::Copied(record) => record,
         }
+    }
+
+    /// A batch of only the record at `position`, which keeps nothing of this one alive; `None` if
+    /// that takes more than `room` bytes, or is not a record.
+    pub(crate) fn copy_out(&self, position: u32, room: usize) -> Option<Batch> {
+        let start = position as usize;
+        let (_, end) = self.step(start).ok()?;
+        let record = self.payload().get(start..end).filter(|record| record.len() <= room)?;
+        Some(Batch { header: self.header, length: record.len(), body: Body::Copied(record.into()) })
+    }
+
+    /// Whether it was copied out of another one.
+    pub(crate) fn is_copy(&self) -> bool {
+        matches!(self.body, Body::Copied(_))
     }
 
     /// Walks its records.

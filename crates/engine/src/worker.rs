@@ -220,7 +220,8 @@ impl Worker {
         self.post.subtract(std::mem::take(&mut current.called) + left);
         current.reported = self.clock.now();
         let (origin, slot) = (current.run.origin, current.run.slot);
-        let report = Report { origin, slot, done: std::mem::take(&mut current.done), failed, rest };
+        let (done, retried) = (std::mem::take(&mut current.done), current.run.retried);
+        let report = Report { origin, slot, done, failed, rest, retried };
         self.lanes[origin.lane as usize].push(LaneInput::Report(report));
     }
 }
@@ -306,7 +307,8 @@ impl Current {
             };
             self.offset = record.offset;
             self.called += 1;
-            let mut cx = Context::new(emitter, now);
+            let failures = self.run.retried.map_or(0, |retried| retried.attempts);
+            let mut cx = Context::new(emitter, now).after(failures);
             cx.turn_to(record.timestamp);
             if let Err(error) = handler.each(&Event::new(&self.run.holding, &record), &mut cx) {
                 return Rest::Failed(error);

@@ -17,7 +17,7 @@ use onrush_engine::{Context, Event, HandlerError, Order};
 use onrush_kafka::TopicPartition;
 use onrush_record::header::set_base_offset;
 use onrush_record::{BatchBuilder, Compression, Compressor};
-use onrush_runtime::{Clock, Instant, Step, Wake, Work};
+use onrush_runtime::{Clock, Instant, Random, Step, Wake, Work};
 
 struct Counting;
 
@@ -86,6 +86,10 @@ fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
     let (inbox, control) = (Arc::new(Inbox::new(Wake::new())), Arc::new(Inbox::new(Wake::new())));
     let metrics = Arc::new(Metrics::new(1));
     let config = LaneConfig {
+        failures: Arc::default(),
+        ladder: Arc::default(),
+        parked_bytes: 1 << 20,
+        random: Random::seeded(7),
         number: 0,
         order: Order::Key,
         slots: 256,

@@ -1,22 +1,25 @@
 //! The mail of a lane: what arrives, and what it changes at once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use onrush_kafka::TopicPartition;
 use onrush_runtime::{Fault, Instant};
 
-use super::{Lane, Runner, dead_letter_topic, stop};
+use super::failing::refuse;
+use super::{Lane, LaneConfig, Runner, stop};
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
 use crate::config::{PARTITION_SHARE_MIN, Sabotage};
+use crate::departure::Bucket;
 use crate::emit::Settled;
 use crate::error::StopReason;
-use crate::failure::Failure;
 use crate::ledger::Finished;
 use crate::message::{Assign, ControlInput, LaneInput, Report, WorkerInput};
 use crate::metrics::Outcome;
 use crate::partition::{Partition, State};
+use crate::slot::Retried;
 use crate::source::Slice;
 use crate::worker::hook;
 
@@ -39,7 +42,7 @@ impl Lane {
                     });
                 }
             }
-            LaneInput::Report(report) => self.report(report),
+            LaneInput::Report(report) => self.report(report, now),
             LaneInput::Settled(settled) => {
                 settled.into_iter().for_each(|settled| self.settle(settled))
             }
@@ -71,6 +74,12 @@ impl Lane {
             LaneInput::HookDone(origin) => self.hook_done(origin),
             LaneInput::Share(share) => self.share = share.max(PARTITION_SHARE_MIN),
             LaneInput::Topic(topic, result) => self.topic(&topic, result),
+            LaneInput::Resume => {
+                for partition in self.partitions.iter_mut().flatten() {
+                    partition.parked.resume(now);
+                    partition.held = false;
+                }
+            }
             LaneInput::Close => self.closing = true,
         }
     }
@@ -86,7 +95,9 @@ impl Lane {
         });
         let (lane, token) = (self.config.number as u32, assign.holding.token);
         let origin = Origin { lane, index: index as u32, token };
-        let partition = Partition::new(assign, origin, self.config.order, self.config.slots);
+        let rung = self.config.ladder.rung(&assign.holding.assignment.topic);
+        let LaneConfig { order, slots, .. } = self.config;
+        let partition = Partition::new(assign, origin, order, slots, rung);
         announce(&mut self.runner, &partition.holding);
         self.control.push(ControlInput::Fetch(
             name.clone(),
@@ -152,23 +163,36 @@ impl Lane {
         self.control.push(partition.read_anew());
     }
 
-    fn report(&mut self, report: Report) {
-        let Report { origin, slot, done, failed, rest } = report;
+    fn report(&mut self, report: Report, now: Instant) {
+        let Report { origin, slot, done, failed, rest, retried } = report;
         for run in done {
             self.settle(Settled { origin, slot, run, outcome: Outcome::Done });
         }
-        let failures = u64::from(failed.is_some());
-        self.cells.failed.add(failures);
-        let Some(partition) = self.current(origin) else { return };
-        partition.slots.finished(slot, failures);
-        partition.failures.extend(failed);
+        if self.current(origin).is_none() {
+            return;
+        }
+        // Taken out, so that the partition and the lane can be borrowed apart.
+        let index = origin.index as usize;
+        let Some(mut partition) = self.partitions[index].take() else { return };
+        let mut line = None;
+        if let Some(failure) = failed {
+            partition.slots.finished(slot, 1);
+            line = self.failed(&mut partition, failure, now);
+        } else if let (Some(Retried { offset, .. }), Some(rest)) = (retried, &rest) {
+            self.retry_returned(&mut partition, slot, offset, rest.is_empty(), now);
+        }
         if let Some(rest) = rest {
+            let rest = if retried.is_none() { rest } else { VecDeque::new() };
             partition.slots.returned(slot, rest);
+            if let Some(line) = line {
+                self.divert(&mut partition, slot, line);
+            }
             // Without this a stopped partition would keep what came back, and the leases with it.
             if !partition.takes_data() {
                 partition.forget_unstarted();
             }
         }
+        self.partitions[index] = Some(partition);
     }
 
     fn settle(&mut self, settled: Settled) {
@@ -192,9 +216,11 @@ impl Lane {
             Outcome::Done => {
                 cells.done.add(run.count());
                 partition.slots.finished(slot, run.count());
-                partition.tokens.succeeded(run.count());
+                partition.succeeded(run.count());
             }
             Outcome::DeadLettered => cells.dead_lettered.add(run.count()),
+            Outcome::Moved => cells.moved.add(run.count()),
+            Outcome::Skipped => cells.skipped.add(run.count()),
         }
     }
 
@@ -282,15 +308,12 @@ impl Lane {
         let Err(reason) = result else { return };
         let origins = self.emitter.refuse(topic).unwrap_or_default();
         self.undelivered(&origins, &reason);
-        let (dead_letters, control) =
-            (self.config.dead_letter_topic.clone(), Arc::clone(&self.control));
         for partition in self.partitions.iter_mut().flatten() {
-            let Some(Failure { offset, error, .. }) = partition.failures.front() else { continue };
-            if dead_letter_topic(dead_letters.as_deref(), &partition.holding.assignment.topic)
-                == topic
-            {
-                let (offset, error, reason) = (*offset, error.to_string(), reason.clone());
-                stop(partition, StopReason::DeadLetter { offset, error, reason }, &control);
+            for bucket in [Bucket::Failed, Bucket::Undecodable] {
+                let next = partition.gate(bucket).first();
+                if next.is_some_and(|departure| *departure.topic == *topic) {
+                    refuse(partition, bucket, reason.clone(), &self.control);
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! A lane and its workers, stepped by hand: what arrives, who goes next and how long a handler
 //! takes is the test's.
 
+mod failing;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -21,11 +23,12 @@ use crate::config::{REPORT_INTERVAL, Sabotage};
 use crate::dead_letter::{TOKEN_INTERVAL, TOKENS};
 use crate::emit::Delivery;
 use crate::emit::testing::TestOutlet;
-use crate::failure::HandlerError;
+use crate::failure::{ErrorClass, HandlerError};
 use crate::handler::{Context, Event};
 use crate::message::{Assign, WorkerInput};
 use crate::metadata::{Metadata, Note};
 use crate::metrics::{Metrics, Snapshot};
+use crate::retry::{FailurePolicy, RetryPolicy};
 use crate::source::Slice;
 use crate::source::testing::{batch, slice};
 use crate::worker::Worker;
@@ -37,6 +40,12 @@ struct Script {
     calls: Vec<(i32, i64)>,
     fail: Vec<i64>,
     panic: Vec<i64>,
+    /// How often these offsets still fail.
+    flaky: BTreeMap<i64, u32>,
+    /// What failing calls return.
+    class: Option<ErrorClass>,
+    /// (offset, which try), in the order of the calls.
+    attempts: Vec<(i64, u32)>,
     emit: bool,
     assigned: Vec<i32>,
     revoked: Vec<i32>,
@@ -55,12 +64,17 @@ impl Handler for Scripted {
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let mut script = self.0.lock().unwrap();
         script.calls.push((event.partition, event.offset));
+        script.attempts.push((event.offset, cx.attempt()));
         if !script.blocks.is_zero() {
             // Its first poll moves the clock.
             let mut passing = std::pin::pin!(tokio::time::advance(script.blocks));
             let _ = passing.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()));
         }
-        let took = Duration::from_millis(self.1.below(script.takes + 1));
+        let flakes = script.flaky.get_mut(&event.offset).filter(|left| **left > 0);
+        let fails = flakes.map(|left| *left -= 1).is_some() || script.fail.contains(&event.offset);
+        // A call that fails takes no virtual time.
+        let longest = if fails { 0 } else { script.takes };
+        let took = Duration::from_millis(self.1.below(longest + 1));
         if let (Some(key), true) = (event.key, script.takes > 0) {
             // The flag of the key is up until the call's virtual end.
             let end = script.running.insert((event.partition, key.to_vec()), cx.now() + took);
@@ -70,11 +84,11 @@ impl Handler for Scripted {
         if script.emit {
             cx.emit("out", event.key, event.value, &[])?;
         }
-        let (fails, panics) =
-            (script.fail.contains(&event.offset), script.panic.contains(&event.offset));
+        let (panics, class) = (script.panic.contains(&event.offset), script.class);
         drop(script);
         assert!(!panics, "asked to");
-        if fails { Err(HandlerError::msg("asked to")) } else { Ok(()) }
+        let class = class.unwrap_or(ErrorClass::Retry { after: None });
+        if fails { Err(HandlerError::new(class, "asked to")) } else { Ok(()) }
     }
 
     fn assigned(&mut self, assignment: &Assignment) {
@@ -115,6 +129,10 @@ impl Bench {
         let runner =
             if workers == 0 { Runner::Inline(handler(0)) } else { Runner::Workers(posts.clone()) };
         let config = LaneConfig {
+            failures: Arc::default(),
+            ladder: Arc::default(),
+            parked_bytes: 1 << 20,
+            random: Random::seeded(7),
             number: 0,
             order,
             slots: 16,
@@ -166,6 +184,19 @@ impl Bench {
 
     fn inline() -> Self {
         Self::new(0, Order::Key)
+    }
+
+    /// Changes what is done with events that fail.
+    fn policy(&mut self, change: impl FnOnce(&mut FailurePolicy)) {
+        let mut policy = FailurePolicy::clone(&self.lane.config.failures);
+        change(&mut policy);
+        self.lane.config.parked_bytes = policy.parked_bytes;
+        self.lane.config.failures = Arc::new(policy);
+    }
+
+    /// Every event is tried once.
+    fn no_retries(&mut self) {
+        self.policy(|policy| policy.retry = RetryPolicy::ONCE);
     }
 
     fn name(partition: i32) -> TopicPartition {
@@ -484,6 +515,7 @@ fn what_comes_back_to_a_stopped_partition_is_forgotten() {
 #[test]
 fn trap_24_an_event_that_failed_holds_back_the_commit() {
     let mut bench = Bench::inline();
+    bench.no_retries();
     bench.script.lock().unwrap().fail = vec![4];
     bench.assign(0, 1, 0, none());
     bench.fetched(0, 1, 0, 10);
@@ -499,6 +531,7 @@ fn trap_24_an_event_that_failed_holds_back_the_commit() {
 #[test]
 fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_from() {
     let mut bench = Bench::inline();
+    bench.no_retries();
     bench.script.lock().unwrap().panic = vec![42];
     bench.assign(7, 1, 40, none());
     bench.fetched(7, 1, 40, 5);
@@ -525,7 +558,11 @@ fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_f
 fn a_dead_downstream_pauses_the_partition_instead_of_emptying_it() {
     for workers in [0, 1] {
         let mut bench = Bench::new(workers, Order::Partition);
-        bench.script.lock().unwrap().fail = (0..1_000).collect();
+        bench.no_retries();
+        {
+            let mut script = bench.script.lock().unwrap();
+            (script.fail, script.class) = ((0..1_000).collect(), Some(ErrorClass::DeadLetter));
+        }
         bench.assign(0, 1, 0, none());
         bench.assign(1, 2, 2_000, none());
         bench.fetched(0, 1, 0, 1_000);
@@ -817,6 +854,7 @@ proptest! {
         order in prop_oneof![Just(Order::Key), Just(Order::Partition)],
         emit in any::<bool>(),
         fail in proptest::collection::vec(0..400_i64, 0..4),
+        flaky in proptest::collection::btree_map(0..400_i64, 1..4_u32, 0..40),
     ) {
         let random = Random::seeded(seed);
         let mut bench = Bench::new(workers, order);
@@ -824,6 +862,7 @@ proptest! {
         {
             let mut script = bench.script.lock().unwrap();
             (script.emit, script.takes, script.fail) = (emit, 1 + random.below(20), fail.clone());
+            script.flaky = flaky;
         }
         bench.assign(0, 1, 0, none());
         let mut next = 0;
@@ -838,17 +877,18 @@ proptest! {
                 2 => _ = bench.step(1 + random.below(workers as u64) as usize),
                 3 => _ = bench.acknowledge_one(random.below(workers as u64 + 1) as usize),
                 _ => {
-                    let pause = Duration::from_millis(random.below(10));
+                    let pause = Duration::from_millis(random.below(40));
                     bench.time.block_on(tokio::time::advance(pause));
                 }
             }
-            if next == 400 && bench.snapshot().partitions[0].in_flight == 0 && bench.offsets(0).len() == 400 {
+            if next == 400 && bench.snapshot().partitions[0].in_flight == 0 && bench.offsets(0).len() >= 400 {
                 break;
             }
         }
         let calls = bench.offsets(0);
         let mut sorted = calls.clone();
         sorted.sort_unstable();
+        sorted.dedup();
         prop_assert_eq!(sorted, (0..400).collect::<Vec<_>>());
         for key in 0..10 {
             prop_assert!(calls.iter().filter(|offset| **offset % 10 == key).is_sorted());

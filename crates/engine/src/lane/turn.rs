@@ -7,35 +7,45 @@ use std::sync::atomic::Ordering;
 use onrush_record::RecordError;
 use onrush_runtime::{Fault, Instant};
 
-use super::{Lane, Runner, dead_letter_topic, earlier, stop};
+use super::failing::wait;
+use super::{Lane, Runner, earlier, stop};
 use crate::admission::{Admitted, admit};
 use crate::completed::OffsetRun;
-use crate::config::RUN_EVENTS;
-use crate::emit::{OutletError, Settled};
+use crate::config::{RUN_EVENTS, Sabotage};
+use crate::emit::Settled;
 use crate::error::StopReason;
-use crate::failure::{Failure, HandlerError};
 use crate::handler::{Context, Event};
-use crate::inline::{Rest, Tools};
+use crate::inline::{Exceptions, Rest, Tools};
 use crate::ledger::LedgerError;
 use crate::message::{Asker, ControlInput, Post, Purpose, WorkerInput};
 use crate::metrics::Outcome;
+use crate::parked::{Line, Place, failed_before};
 use crate::partition::{Cursor, Partition, State};
 use crate::sabotage;
-use crate::slot::{Entry, Run, UNORDERED};
+use crate::slot::{Entry, Piece, Retried, Run, UNORDERED};
 use crate::source::Batch;
 
 impl Lane {
     /// Whether something was done.
     pub(super) fn turn(&mut self, partition: &mut Partition, clear: bool, now: Instant) -> bool {
-        let mut worked = self.send_failures(partition, now);
-        if partition.takes() {
+        let mut worked = self.depart(partition, now);
+        if !partition.parked.is_empty() {
+            partition.parked.set_limit(self.parked_share());
+            worked |= self.retry(partition, clear, now);
+        }
+        if partition.starts() {
+            let takes = partition.takes() && !partition.is_held(now);
             worked |= match self.runner {
                 Runner::Inline(_) => {
-                    clear && !self.emitter.is_spilled() && self.walk(partition, now)
+                    let clear = clear && !self.emitter.is_spilled();
+                    clear && takes && self.walk(partition, now)
                 }
-                Runner::Workers(_) => self.scatter(partition) | self.dispatch(partition),
+                Runner::Workers(_) => {
+                    (takes && self.scatter(partition, now)) | self.dispatch(partition)
+                }
             };
         }
+        self.calm(partition, now);
         if let State::Draining(deadline) = partition.state {
             worked |= self.drain(partition, deadline, now);
         }
@@ -50,49 +60,6 @@ impl Lane {
         worked
     }
 
-    /// Sends failed events to the dead letters, as far as there are tokens and room.
-    fn send_failures(&mut self, partition: &mut Partition, now: Instant) -> bool {
-        let before = partition.failures.len();
-        while partition.stopped.is_none()
-            && let Some(failure) = partition.failures.front()
-        {
-            if !partition.tokens.spend(now) {
-                partition.due = partition.tokens.next();
-                break;
-            }
-            let topic = dead_letter_topic(
-                self.config.dead_letter_topic.as_deref(),
-                &failure.holding.assignment.topic,
-            );
-            match failure.send(&topic, &mut self.emitter, now) {
-                Ok(()) => {
-                    partition.failures.pop_front();
-                    continue;
-                }
-                Err(OutletError::Full) => {}
-                Err(OutletError::UnknownTopic) => {
-                    let asker = Asker::Lane(self.config.number);
-                    self.control.push(ControlInput::TopicWanted(
-                        asker,
-                        topic.into(),
-                        Purpose::DeadLetter,
-                    ));
-                }
-                Err(OutletError::Refused(reason)) => {
-                    let (offset, error) = (failure.offset, failure.error.to_string());
-                    stop(
-                        partition,
-                        StopReason::DeadLetter { offset, error, reason },
-                        &self.control,
-                    );
-                }
-            }
-            partition.tokens.give_back();
-            break;
-        }
-        before > partition.failures.len()
-    }
-
     /// Runs one run of the partition's batch on the lane.
     fn walk(&mut self, partition: &mut Partition, now: Instant) -> bool {
         let Some(cursor) = self.next_batch(partition) else { return false };
@@ -100,6 +67,7 @@ impl Lane {
             return self.walk_damaged(partition, cursor, now);
         }
         let admitted = self.admit(partition, &cursor.batch);
+        let exceptions = self.exceptions(partition, now);
         let Runner::Inline(handler) = &mut self.runner else { return false };
         let tools = Tools {
             handler: handler.as_mut(),
@@ -109,6 +77,7 @@ impl Lane {
             ledger: &partition.ledger,
             batch: &cursor.batch,
             admitted,
+            exceptions,
             now,
         };
         let rest = self.walked.walk(cursor.position, tools);
@@ -117,18 +86,44 @@ impl Lane {
             stop(partition, StopReason::Ledger(error), &self.control);
             return true;
         }
-        // What is unfinished more than before waits for acknowledgements, or failed.
+        // What is unfinished more than before waits for acknowledgements or other events, or
+        // failed.
         let waiting = partition.ledger.unfinished().saturating_sub(before);
-        let done = self.walked.called.saturating_sub(waiting);
+        let uncalled = self.walked.waits.len() as u64;
+        let done = (self.walked.called + uncalled).saturating_sub(waiting);
         self.in_flight += waiting;
         self.cells.done.add(done);
         self.cells.done_before.add(self.walked.done_before);
-        partition.tokens.succeeded(done);
-        self.rest(partition, cursor, rest)
+        partition.succeeded(done);
+        self.wait(partition, &cursor.batch, now);
+        let worked = self.rest(partition, cursor, rest, now);
+        worked || uncalled > 0
+    }
+
+    /// What a walk has to ask before it calls an event.
+    fn exceptions<'a>(&self, partition: &'a Partition, now: Instant) -> Option<Exceptions<'a>> {
+        let Partition { ledger, parked, inherited, rung, .. } = partition;
+        let predecessor = ledger.window_end() > ledger.taken();
+        let waiting = !parked.is_empty() || !inherited.is_empty();
+        (predecessor || waiting || rung.delay.is_some()).then(|| Exceptions {
+            ledger,
+            parked,
+            order: self.config.order,
+            overtakes: self.saboteur.kind == Sabotage::Overtake,
+            inherited,
+            room: parked.room(),
+            due: partition.due_times(&self.config.clock, now),
+        })
     }
 
     /// What comes after a walk; whether there is more to do at once.
-    fn rest(&mut self, partition: &mut Partition, mut cursor: Cursor, rest: Rest) -> bool {
+    fn rest(
+        &mut self,
+        partition: &mut Partition,
+        mut cursor: Cursor,
+        rest: Rest,
+        now: Instant,
+    ) -> bool {
         cursor.position = self.walked.position;
         match rest {
             Rest::BatchEnded => return true,
@@ -138,34 +133,18 @@ impl Lane {
             }
             Rest::Failed(error) => {
                 let (position, offset) = (self.walked.at as u32, self.walked.offset);
-                self.fail(partition, &cursor.batch, position, offset, error);
+                let place = Place { batch: Arc::clone(&cursor.batch), position, offset };
+                let failure = partition.failure(place, UNORDERED, error);
+                self.failed(partition, failure, now);
             }
+            Rest::Held(held) => partition.hold(held),
             Rest::Admission | Rest::Spilled => {}
+        }
+        if !partition.takes_data() {
+            return true;
         }
         partition.cursor = Some(cursor);
         self.walked.called > 0
-    }
-
-    fn fail(
-        &mut self,
-        partition: &mut Partition,
-        batch: &Arc<Batch>,
-        position: u32,
-        offset: i64,
-        error: HandlerError,
-    ) {
-        self.cells.failed.add(1);
-        let (holding, batch) = (Arc::clone(&partition.holding), Arc::clone(batch));
-        let origin = partition.origin;
-        partition.failures.push_back(Failure {
-            holding,
-            origin,
-            slot: UNORDERED,
-            batch,
-            position,
-            offset,
-            error,
-        });
     }
 
     /// [`Lane::walk`] while one event is still to be damaged.
@@ -176,18 +155,26 @@ impl Lane {
         now: Instant,
     ) -> bool {
         let start = cursor.position;
-        if !self.take(partition, &mut cursor) {
+        if !self.take(partition, &mut cursor, now) {
             return true;
         }
         for entry in std::mem::take(&mut self.picked) {
             let Ok(record) = cursor.batch.record_at(entry.position) else { continue };
+            let (position, offset) = (entry.position, record.offset);
+            let place = Place { batch: Arc::clone(&cursor.batch), position, offset };
+            let line = Line::of(self.config.order, record.key, offset);
+            if partition.parked.holds(line) {
+                partition.parked.follow(line, place);
+                continue;
+            }
             let Runner::Inline(handler) = &mut self.runner else { continue };
             let mut cx = Context::new(&mut self.emitter, now);
             cx.turn_to(record.timestamp);
             let run = OffsetRun::new(record.offset, record.offset);
             if let Err(error) = handler.each(&Event::new(&partition.holding, &record), &mut cx) {
                 self.emitter.abandon();
-                self.fail(partition, &cursor.batch, entry.position, record.offset, error);
+                let failure = partition.failure(place, UNORDERED, error);
+                self.failed(partition, failure, now);
             } else if self.emitter.emitted() {
                 let origin = partition.origin;
                 self.emitter.settle_later(Settled {
@@ -218,10 +205,10 @@ impl Lane {
     }
 
     /// Takes events for the slots.
-    fn scatter(&mut self, partition: &mut Partition) -> bool {
+    fn scatter(&mut self, partition: &mut Partition, now: Instant) -> bool {
         let Some(mut cursor) = self.next_batch(partition) else { return false };
         let before = cursor.taken;
-        if !self.take(partition, &mut cursor) {
+        if !self.take(partition, &mut cursor, now) {
             return true;
         }
         partition.slots.scatter(&cursor.batch, &self.picked);
@@ -235,7 +222,7 @@ impl Lane {
     }
 
     /// Takes what is admitted of a batch into `picked`; false if the batch or the ledger is bad.
-    fn take(&mut self, partition: &mut Partition, cursor: &mut Cursor) -> bool {
+    fn take(&mut self, partition: &mut Partition, cursor: &mut Cursor, now: Instant) -> bool {
         if cursor.entries.is_empty() {
             cursor.entries = std::mem::take(&mut self.entries);
             cursor.entries.clear();
@@ -246,7 +233,7 @@ impl Lane {
         }
         let admitted = self.admit(partition, &cursor.batch);
         let before = partition.ledger.unfinished();
-        if let Err(error) = self.pick(partition, cursor, admitted) {
+        if let Err(error) = self.pick(partition, cursor, admitted, now) {
             stop(partition, StopReason::Ledger(error), &self.control);
             return false;
         }
@@ -266,17 +253,28 @@ impl Lane {
         &mut self,
         partition: &mut Partition,
         cursor: &mut Cursor,
-        admitted: Admitted,
+        mut admitted: Admitted,
+        now: Instant,
     ) -> Result<(), LedgerError> {
         self.picked.clear();
-        let (base, ledger) = (cursor.batch.header().base_offset, &mut partition.ledger);
-        let mut run = OffsetRun::new(ledger.taken(), ledger.taken() - 1);
+        let base = cursor.batch.header().base_offset;
+        let excepted = !partition.parked.is_empty() || !partition.inherited.is_empty();
+        let due = partition.due_times(&self.config.clock, now);
+        let mut run = OffsetRun::new(partition.ledger.taken(), partition.ledger.taken() - 1);
         while let Some(entry) = cursor.entries.get(cursor.taken) {
             let offset = base + i64::from(entry.delta);
             if offset > run.last {
                 if self.picked.len() as u64 == admitted.events || offset > admitted.through {
                     break;
                 }
+                if let Some(due) = due
+                    && let Ok(record) = cursor.batch.record_at(entry.position)
+                    && let Some(held) = due.holds(&record)
+                {
+                    partition.hold(held);
+                    break;
+                }
+                let ledger = &mut partition.ledger;
                 if offset > run.last + 1 {
                     if run.first <= run.last {
                         ledger.take(run.first, run.last)?;
@@ -288,6 +286,15 @@ impl Lane {
                 }
                 if ledger.is_done(offset) {
                     self.cells.done_before.add(1);
+                } else if excepted
+                    && let Some(line) = self.waits(partition, &cursor.batch, *entry, offset)
+                {
+                    if !partition.parked.has_room() {
+                        break;
+                    }
+                    let (batch, position) = (Arc::clone(&cursor.batch), entry.position);
+                    wait(partition, line, Place { batch, position, offset }, entry.slot, now);
+                    admitted.events -= 1;
                 } else {
                     self.picked.push(*entry);
                 }
@@ -295,30 +302,56 @@ impl Lane {
             }
             cursor.taken += 1;
         }
-        if run.first <= run.last { ledger.take(run.first, run.last) } else { Ok(()) }
+        match run.first <= run.last {
+            true => partition.ledger.take(run.first, run.last),
+            false => Ok(()),
+        }
+    }
+
+    /// The line in which an event has to wait.
+    fn waits(
+        &self,
+        partition: &Partition,
+        batch: &Batch,
+        entry: Entry,
+        offset: i64,
+    ) -> Option<Line> {
+        let key = batch.record_at(entry.position).ok()?.key;
+        let line = Line::of(self.config.order, key, offset);
+        let overtakes = self.saboteur.kind == Sabotage::Overtake;
+        let behind = partition.parked.holds(line) && !overtakes;
+        (behind || failed_before(&partition.inherited, offset)).then_some(line)
+    }
+
+    /// Bytes of events of one partition that may wait for another try.
+    fn parked_share(&self) -> usize {
+        self.config.parked_bytes / self.indexes.len().max(1)
+    }
+
+    /// Notes when nothing fails any more.
+    fn calm(&self, partition: &mut Partition, now: Instant) {
+        let Some(over) = partition.incidents.over_at() else { return };
+        if partition.parked.is_empty() && !partition.is_paused() {
+            let Partition { incidents, holding, .. } = partition;
+            incidents.calm(&holding.partition, now);
+            let over = (over > now).then_some(over);
+            partition.due = earlier(partition.due, over);
+        }
     }
 
     /// Gives runs to the workers.
     fn dispatch(&mut self, partition: &mut Partition) -> bool {
         let Runner::Workers(posts) = &self.runner else { return false };
         let mut given = false;
-        let mut give = |worker: usize, slot, pieces| {
-            let run = Run {
-                holding: Arc::clone(&partition.holding),
-                origin: partition.origin,
-                slot,
-                pieces,
-            };
-            posts[worker].add(run.events());
-            posts[worker].inbox.push(WorkerInput::Run(run));
-            given = true;
-        };
         while let Some((worker, slot, pieces)) = partition.slots.next_run(|| least_loaded(posts)) {
-            give(worker, slot, pieces);
+            give(partition, posts, worker, slot, pieces, None);
+            given = true;
         }
         let share = partition.slots.unordered().div_ceil(posts.len() as u64).clamp(1, RUN_EVENTS);
         while let Some(piece) = partition.slots.next_unordered(share) {
-            give(least_loaded(posts), UNORDERED, VecDeque::from([piece]));
+            let pieces = VecDeque::from([piece]);
+            give(partition, posts, least_loaded(posts), UNORDERED, pieces, None);
+            given = true;
         }
         given
     }
@@ -451,6 +484,21 @@ fn index(partition: &Partition, cursor: &mut Cursor) -> Result<(), RecordError> 
     }
 }
 
-fn least_loaded(posts: &[Arc<Post>]) -> usize {
+/// Gives a run to a worker.
+pub(super) fn give(
+    partition: &Partition,
+    posts: &[Arc<Post>],
+    worker: usize,
+    slot: u32,
+    pieces: VecDeque<Piece>,
+    retried: Option<Retried>,
+) {
+    let (holding, origin) = (Arc::clone(&partition.holding), partition.origin);
+    let run = Run { holding, origin, slot, pieces, retried };
+    posts[worker].add(run.events());
+    posts[worker].inbox.push(WorkerInput::Run(run));
+}
+
+pub(super) fn least_loaded(posts: &[Arc<Post>]) -> usize {
     (0..posts.len()).min_by_key(|worker| posts[*worker].load()).unwrap_or(0)
 }

@@ -1,0 +1,187 @@
+//! Events that leave their partition for another topic: the dead letters, or a retry topic. They
+//! have their outcome when that topic acknowledged them.
+//!
+//! Every departure costs a token of the partition; see [`dead_letter`](crate::dead_letter).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use onrush_record::{Header, Record};
+use onrush_runtime::{Fault, Instant};
+
+use crate::assignment::{Holding, Origin};
+use crate::completed::OffsetRun;
+use crate::dead_letter::{
+    ATTEMPTS, CODE, ERROR, FIRST_FAILURE, LAST_FAILURE, ORIGIN_OFFSET, ORIGIN_PARTITION,
+    ORIGIN_TIMESTAMP, ORIGIN_TOPIC, RETRY_DUE, Tokens,
+};
+use crate::emit::{Emitter, Outgoing, OutletError, Settled};
+use crate::lineage::Lineage;
+use crate::metrics::Outcome;
+use crate::parked::{Place, Trial};
+
+/// Headers that a departure sets: what an earlier one left of them is replaced.
+const OURS: [&str; 10] = [
+    ORIGIN_TOPIC,
+    ORIGIN_PARTITION,
+    ORIGIN_OFFSET,
+    ORIGIN_TIMESTAMP,
+    CODE,
+    ERROR,
+    ATTEMPTS,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    RETRY_DUE,
+];
+
+/// Which tokens a departure costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bucket {
+    /// Those of events whose handler failed.
+    Failed,
+    /// Those of events that cannot be read: a few bad ones say nothing of what is downstream.
+    Undecodable,
+}
+
+/// An event on its way out.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) place: Place,
+    pub(crate) slot: u32,
+    pub(crate) trial: Trial,
+    /// Where to.
+    pub(crate) topic: Arc<str>,
+    /// When a retry topic's event is to be tried, in milliseconds since 1970; a dead letter never
+    /// is.
+    pub(crate) due: Option<i64>,
+    /// Its token is spent.
+    pub(crate) paid: bool,
+}
+
+impl Departure {
+    /// Writes the event to its topic.
+    fn send(
+        &self,
+        holding: &Holding,
+        origin: Origin,
+        emitter: &mut Emitter,
+        now: Instant,
+    ) -> Result<(), OutletError> {
+        let record = match self.place.batch.record_at(self.place.position) {
+            Ok(record) => record,
+            Err(error) => return Err(OutletError::Refused(error.to_string())),
+        };
+        let lineage = Lineage::of(holding, &record);
+        let attempts = lineage.attempts.saturating_add(self.trial.attempts);
+        let first = lineage.first_millis.unwrap_or(self.trial.first_millis);
+        let number = |number: i64| number.to_string();
+        let added = [
+            (ORIGIN_TOPIC, lineage.topic.to_owned()),
+            (ORIGIN_PARTITION, number(lineage.partition.into())),
+            (ORIGIN_OFFSET, number(lineage.offset)),
+            (ORIGIN_TIMESTAMP, number(lineage.timestamp)),
+            (CODE, Fault::HandlerFailed.to_string()),
+            (ERROR, self.trial.error.clone()),
+            (ATTEMPTS, number(attempts.into())),
+            (FIRST_FAILURE, number(first)),
+            (LAST_FAILURE, number(self.trial.last_millis)),
+        ];
+        let due = self.due.map(|due| (RETRY_DUE, number(due)));
+        let mut headers = foreign(&record);
+        let added = added.iter().chain(&due);
+        headers.extend(added.map(|(key, value)| Header { key, value: Some(value.as_bytes()) }));
+        let run = OffsetRun::new(self.place.offset, self.place.offset);
+        let outcome = if self.due.is_some() { Outcome::Moved } else { Outcome::DeadLettered };
+        let settled = Settled { origin, slot: self.slot, run, outcome };
+        // By its own time it might have expired in the retry topic before it is read there.
+        let timestamp = if self.due.is_some() { self.trial.last_millis } else { lineage.timestamp };
+        let topic = &*self.topic;
+        let (key, value, headers) = (record.key, record.value, &*headers);
+        emitter.send(settled, &Outgoing { topic, timestamp, key, value, headers }, now)
+    }
+}
+
+/// The headers that are not ours. One that does not read as such (a name that is not UTF-8) cannot
+/// be written either.
+fn foreign<'a>(record: &Record<'a>) -> Vec<Header<'a>> {
+    let headers = record.headers.filter_map(Result::ok);
+    headers.filter(|header| !OURS.contains(&header.key)).collect()
+}
+
+/// Departures of one bucket, in their order, and its tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) tokens: Tokens,
+    waiting: VecDeque<Departure>,
+}
+
+/// Why departures wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hurdle {
+    /// Until then there is no token.
+    Token(Option<Instant>),
+    /// The producer has no room.
+    Room,
+    /// The topic is not in the metadata.
+    Topic(Arc<str>),
+    /// The topic will never take it.
+    Refused(String),
+}
+
+impl Gate {
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The one that is next.
+    pub(crate) fn first(&self) -> Option<&Departure> {
+        self.waiting.front()
+    }
+
+    /// Spends a token for an event that is to leave, if none waits for one before it.
+    pub(crate) fn admits(&mut self, now: Instant) -> bool {
+        self.waiting.is_empty() && self.tokens.spend(now)
+    }
+
+    pub(crate) fn push(&mut self, departure: Departure) {
+        self.waiting.push_back(departure);
+    }
+
+    /// Sends what there are tokens and room for; how many that were, and why the others wait.
+    pub(crate) fn send(
+        &mut self,
+        holding: &Holding,
+        origin: Origin,
+        emitter: &mut Emitter,
+        now: Instant,
+    ) -> (u64, Option<Hurdle>) {
+        let mut sent = 0;
+        while let Some(departure) = self.waiting.front_mut() {
+            if !departure.paid && !self.tokens.spend(now) {
+                return (sent, Some(Hurdle::Token(self.tokens.next())));
+            }
+            departure.paid = true;
+            let hurdle = match departure.send(holding, origin, emitter, now) {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                    sent += 1;
+                    continue;
+                }
+                Err(OutletError::Full) => Hurdle::Room,
+                Err(OutletError::UnknownTopic) => Hurdle::Topic(Arc::clone(&departure.topic)),
+                Err(OutletError::Refused(reason)) => Hurdle::Refused(reason),
+            };
+            return (sent, Some(hurdle));
+        }
+        (sent, None)
+    }
+
+    /// Forgets what waits: how the events were tried. Tokens that were spent for nothing are given
+    /// back.
+    pub(crate) fn clear(&mut self) -> Vec<(i64, Trial)> {
+        let paid = self.waiting.iter().filter(|departure| departure.paid).count();
+        (0..paid).for_each(|_| self.tokens.give_back());
+        self.waiting.drain(..).map(|departure| (departure.place.offset, departure.trial)).collect()
+    }
+}

@@ -1,0 +1,406 @@
+//! What a lane does with events that failed: parks them with their key, tries them again when it is
+//! time, lets them leave for another topic, or stops.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use onrush_runtime::Instant;
+
+use super::turn::{give, least_loaded};
+use super::{Lane, Runner, dead_letter_topic, earlier, stop};
+use crate::completed::OffsetRun;
+use crate::config::{RUN_EVENTS, Sabotage};
+use crate::departure::{Bucket, Departure, Hurdle};
+use crate::emit::Settled;
+use crate::error::StopReason;
+use crate::failure::{ErrorClass, Failure, HandlerError, error_text};
+use crate::handler::{Context, Event};
+use crate::inbox::Inbox;
+use crate::incident;
+use crate::message::{Asker, ControlInput, Purpose};
+use crate::metrics::Outcome;
+use crate::parked::{Line, Place, Trial, Waiting};
+use crate::partition::Partition;
+use crate::retry::Answer;
+use crate::retry_topic::Rung;
+use crate::slot::{Piece, Retried, Round, UNORDERED};
+use crate::source::Batch;
+
+/// What is to be done with an event that failed.
+enum Decision {
+    /// It is tried again.
+    Again(Instant),
+    /// Its tries are used up, but it must not leave yet: it is tried again in the meantime.
+    Starve(Instant),
+    /// It waits to be told to go on, and so does its key or the partition.
+    Pause { partition: bool },
+    /// It leaves; its token may be spent already.
+    Leave { bucket: Bucket, paid: bool, towards: Towards },
+    /// The partition stops.
+    Stop,
+}
+
+/// Where an event goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Towards {
+    DeadLetters,
+    RetryTopic,
+}
+
+impl Decision {
+    fn step(&self) -> incident::Step {
+        match self {
+            Self::Again(_) | Self::Stop => incident::Step::Retrying,
+            Self::Leave { .. } => incident::Step::Leaving,
+            Self::Pause { partition: false } => incident::Step::PausedKey,
+            Self::Pause { partition: true } | Self::Starve(_) => incident::Step::PausedPartition,
+        }
+    }
+}
+
+impl Lane {
+    /// An event failed. Gives the line that begins with it: later events of it have to wait.
+    pub(super) fn failed(
+        &mut self,
+        partition: &mut Partition,
+        failure: Failure,
+        now: Instant,
+    ) -> Option<Line> {
+        self.cells.failed.add(1);
+        let Failure { slot, batch, position, offset, error, .. } = failure;
+        let place = Place { batch, position, offset };
+        let out = partition.parked.out(offset).map(|(line, trial)| (line, trial.clone()));
+        let (known, trial) = out.map_or((None, None), |(line, trial)| (Some(line), Some(trial)));
+        let mut trial = trial.unwrap_or_else(|| partition.trial(offset));
+        trial.failed(error_text(&error), self.config.clock.wall_millis());
+        if !partition.takes_data() {
+            // Nothing of it is run here any more: its next owner goes on counting.
+            partition.give_up(offset, trial);
+            return None;
+        }
+        let decision = self.decide(partition, &trial, &error, now);
+        let name = &partition.holding.partition;
+        partition.incidents.failed(name, offset, decision.step(), &error, now);
+        let due = match decision {
+            Decision::Again(due) | Decision::Starve(due) => Some(due),
+            Decision::Pause { partition: whole } => {
+                partition.held |= whole;
+                None
+            }
+            Decision::Leave { bucket, paid, towards } => {
+                if let Some(line) = known {
+                    self.released(partition, line, now);
+                }
+                let departure = self.departure(partition, place, slot, trial, paid, towards);
+                partition.gate(bucket).push(departure);
+                return None;
+            }
+            Decision::Stop => {
+                let error = trial.error.clone();
+                partition.give_up(offset, trial);
+                stop(partition, StopReason::Handler { offset, error }, &self.control);
+                return None;
+            }
+        };
+        let starved = matches!(decision, Decision::Starve(_));
+        match known {
+            Some(line) => {
+                partition.parked.back(line, trial, starved, due);
+                None
+            }
+            None => self.park(partition, Waiting { place, slot, trial }, starved, due),
+        }
+    }
+
+    fn park(
+        &self,
+        partition: &mut Partition,
+        waiting: Waiting,
+        starved: bool,
+        due: Option<Instant>,
+    ) -> Option<Line> {
+        let line = self.line(&waiting.place);
+        if partition.parked.holds(line) {
+            partition.parked.follow(line, waiting.place);
+            return None;
+        }
+        partition.parked.begin(line, waiting, starved, due);
+        Some(line)
+    }
+
+    /// The line of an event.
+    pub(super) fn line(&self, place: &Place) -> Line {
+        let key = place.batch.record_at(place.position).ok().and_then(|record| record.key);
+        Line::of(self.config.order, key, place.offset)
+    }
+
+    fn decide(
+        &self,
+        partition: &mut Partition,
+        trial: &Trial,
+        error: &HandlerError,
+        now: Instant,
+    ) -> Decision {
+        let policy = &self.config.failures;
+        let pause = || policy.retry.pause(trial.attempts, &self.config.random);
+        let answer = |answer, bucket| match answer {
+            Answer::DeadLetter => {
+                Decision::Leave { bucket, paid: false, towards: Towards::DeadLetters }
+            }
+            Answer::PauseKey => Decision::Pause { partition: false },
+            Answer::PausePartition => Decision::Pause { partition: true },
+            Answer::Stop => Decision::Stop,
+        };
+        match policy.classes.of(error) {
+            ErrorClass::Retry { after } if !policy.retry.is_used_up(trial.attempts) => {
+                Decision::Again(now + after.unwrap_or_else(pause))
+            }
+            ErrorClass::Retry { .. } => {
+                let answered = match partition.rung.next {
+                    Some(_) => Decision::Leave {
+                        bucket: Bucket::Failed,
+                        paid: false,
+                        towards: Towards::RetryTopic,
+                    },
+                    None => answer(policy.exhausted, Bucket::Failed),
+                };
+                match answered {
+                    // While it may not leave, what it needs may come back.
+                    Decision::Leave { bucket, towards, .. } => {
+                        match partition.gate(bucket).admits(now) {
+                            true => Decision::Leave { bucket, paid: true, towards },
+                            false => Decision::Starve(now + pause()),
+                        }
+                    }
+                    other => other,
+                }
+            }
+            ErrorClass::DeadLetter => answer(Answer::DeadLetter, Bucket::Failed),
+            ErrorClass::Undecodable => answer(policy.undecodable, Bucket::Undecodable),
+            ErrorClass::Fatal => answer(policy.fatal, Bucket::Failed),
+        }
+    }
+
+    fn departure(
+        &self,
+        partition: &Partition,
+        place: Place,
+        slot: u32,
+        trial: Trial,
+        paid: bool,
+        towards: Towards,
+    ) -> Departure {
+        let Rung { origin, next, .. } = &partition.rung;
+        if let (Towards::RetryTopic, Some((topic, delay))) = (towards, next) {
+            let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+            let due = Some(self.config.clock.wall_millis().saturating_add(delay));
+            return Departure { place, slot, trial, topic: Arc::clone(topic), due, paid };
+        }
+        let topic = dead_letter_topic(self.config.dead_letter_topic.as_deref(), origin).into();
+        Departure { place, slot, trial, topic, due: None, paid }
+    }
+
+    /// The event of a line that is out has left it: what was behind it goes on.
+    pub(super) fn released(&self, partition: &mut Partition, line: Line, now: Instant) {
+        if matches!(self.runner, Runner::Inline(_)) {
+            return partition.advance(line, now);
+        }
+        if let Some((head, behind)) = partition.parked.end(line) {
+            for place in behind {
+                partition.slots.add(head.slot, alone(place));
+            }
+        }
+    }
+
+    /// Parks what is queued in a slot and belongs to a line that began.
+    pub(super) fn divert(&self, partition: &mut Partition, slot: u32, line: Line) {
+        if self.saboteur.kind == Sabotage::Overtake || !matches!(line, Line::Key(_)) {
+            return;
+        }
+        let order = self.config.order;
+        let Partition { slots, parked, .. } = partition;
+        slots.divert(slot, |batch, position| {
+            let Ok(record) = batch.record_at(position) else { return false };
+            let (key, offset) = (record.key, record.offset);
+            let waits = Line::of(order, key, offset) == line;
+            if waits {
+                parked.follow(line, Place { batch: Arc::clone(batch), position, offset });
+            }
+            waits
+        });
+    }
+
+    /// Sends what leaves, as far as there are tokens and room; whether something was sent.
+    pub(super) fn depart(&mut self, partition: &mut Partition, now: Instant) -> bool {
+        let mut worked = false;
+        for bucket in [Bucket::Failed, Bucket::Undecodable] {
+            if partition.stopped.is_some() || partition.gate(bucket).is_empty() {
+                continue;
+            }
+            let (holding, origin) = (Arc::clone(&partition.holding), partition.origin);
+            let (sent, hurdle) =
+                partition.gate(bucket).send(&holding, origin, &mut self.emitter, now);
+            worked |= sent > 0;
+            match hurdle {
+                None | Some(Hurdle::Room) => {}
+                Some(Hurdle::Token(next)) => {
+                    partition.due = earlier(partition.due, next);
+                    let (name, step) = (holding.partition.clone(), incident::Step::PausedPartition);
+                    partition.incidents.grew(&name, step);
+                }
+                Some(Hurdle::Topic(topic)) => {
+                    let asker = Asker::Lane(self.config.number);
+                    let wanted = ControlInput::TopicWanted(asker, topic, Purpose::Departure);
+                    self.control.push(wanted);
+                }
+                Some(Hurdle::Refused(reason)) => refuse(partition, bucket, reason, &self.control),
+            }
+        }
+        worked
+    }
+
+    /// Tries events again whose time has come.
+    pub(super) fn retry(&mut self, partition: &mut Partition, clear: bool, now: Instant) -> bool {
+        let worked = match self.runner {
+            Runner::Inline(_) => clear && self.retry_inline(partition, now),
+            Runner::Workers(_) => self.retry_on_workers(partition, now),
+        };
+        partition.due = earlier(partition.due, partition.parked.next(now));
+        worked
+    }
+
+    fn retry_inline(&mut self, partition: &mut Partition, now: Instant) -> bool {
+        for tried in 0..RUN_EVENTS {
+            if self.emitter.is_spilled() || !partition.takes_data() {
+                return tried > 0;
+            }
+            let Some((line, waiting)) = partition.parked.take_due(now) else { return tried > 0 };
+            self.cells.retried.add(u64::from(waiting.trial.attempts > 0));
+            match self.call(partition, &waiting, now) {
+                Ok(()) => self.passed(partition, line, waiting.place.offset, now),
+                Err(error) => {
+                    let failure = partition.failure(waiting.place, UNORDERED, error);
+                    self.failed(partition, failure, now);
+                }
+            }
+        }
+        true
+    }
+
+    fn retry_on_workers(&mut self, partition: &mut Partition, now: Instant) -> bool {
+        let Runner::Workers(posts) = &self.runner else { return false };
+        let (mut given, mut blocked) = (false, Vec::new());
+        while let Some((line, waiting)) = partition.parked.take_due(now) {
+            let Waiting { place, slot, trial } = waiting;
+            // Other keys of the slot run: their report comes before its turn.
+            let Some(worker) = partition.slots.lend(slot, || least_loaded(posts)) else {
+                blocked.push(line);
+                continue;
+            };
+            self.cells.retried.add(1);
+            let retried = Some(Retried { offset: place.offset, attempts: trial.attempts });
+            let pieces = VecDeque::from([alone(place)]);
+            give(partition, posts, worker, slot, pieces, retried);
+            given = true;
+        }
+        blocked.into_iter().for_each(|line| partition.parked.wait(line, now));
+        given
+    }
+
+    /// The run of an event that was tried again came back; `rest` has the event if it was not
+    /// started.
+    pub(super) fn retry_returned(
+        &mut self,
+        partition: &mut Partition,
+        slot: u32,
+        offset: i64,
+        started: bool,
+        now: Instant,
+    ) {
+        match partition.parked.out(offset).map(|(line, _)| line) {
+            Some(line) if started => self.released(partition, line, now),
+            Some(line) => {
+                partition.slots.finished(slot, 1);
+                partition.parked.wait(line, now);
+            }
+            None if started => {}
+            None => {
+                partition.slots.finished(slot, 1);
+                partition.given_up += 1;
+            }
+        }
+    }
+
+    /// Events that a walk did not call wait: behind others, or since they failed at an earlier
+    /// owner, and then they are tried at once.
+    pub(super) fn wait(&mut self, partition: &mut Partition, batch: &Arc<Batch>, now: Instant) {
+        for (line, position, offset) in self.walked.waits.drain(..) {
+            let place = Place { batch: Arc::clone(batch), position, offset };
+            wait(partition, line, place, UNORDERED, now);
+        }
+    }
+
+    fn call(
+        &mut self,
+        partition: &Partition,
+        waiting: &Waiting,
+        now: Instant,
+    ) -> Result<(), HandlerError> {
+        let Runner::Inline(handler) = &mut self.runner else { return Ok(()) };
+        let Place { batch, position, .. } = &waiting.place;
+        let record = batch.record_at(*position).map_err(HandlerError::undecodable)?;
+        let mut cx = Context::new(&mut self.emitter, now).after(waiting.trial.attempts);
+        cx.turn_to(record.timestamp);
+        let event = Event::new(&partition.holding, &record);
+        let called = catch_unwind(AssertUnwindSafe(|| handler.each(&event, &mut cx)));
+        let result = called.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
+        if result.is_err() {
+            self.emitter.abandon();
+        }
+        result
+    }
+
+    /// An event that was tried again on the lane succeeded.
+    fn passed(&mut self, partition: &mut Partition, line: Line, offset: i64, now: Instant) {
+        let run = OffsetRun::new(offset, offset);
+        if self.emitter.emitted() {
+            let (origin, slot) = (partition.origin, UNORDERED);
+            self.emitter.settle_later(Settled { origin, slot, run, outcome: Outcome::Done });
+        } else if let Err(error) = partition.ledger.settle(run) {
+            return stop(partition, StopReason::Ledger(error), &self.control);
+        } else {
+            self.cells.done.add(1);
+            partition.succeeded(1);
+        }
+        self.released(partition, line, now);
+    }
+}
+
+/// The dead letters do not take the event that is next.
+pub(super) fn refuse(
+    partition: &mut Partition,
+    bucket: Bucket,
+    reason: String,
+    control: &Inbox<ControlInput>,
+) {
+    if let Some(departure) = partition.gate(bucket).first() {
+        let (offset, error) = (departure.place.offset, departure.trial.error.clone());
+        stop(partition, StopReason::DeadLetter { offset, error, reason }, control);
+    }
+}
+
+/// An event waits in a line, or begins it.
+pub(super) fn wait(partition: &mut Partition, line: Line, place: Place, slot: u32, now: Instant) {
+    if partition.parked.holds(line) {
+        return partition.parked.follow(line, place);
+    }
+    let trial = partition.trial(place.offset);
+    partition.parked.begin(line, Waiting { place, slot, trial }, false, Some(now));
+}
+
+/// A piece of one event.
+fn alone(place: Place) -> Piece {
+    let Place { batch, position, .. } = place;
+    Piece { round: Arc::new(Round { batch, positions: vec![position] }), start: 0, end: 1 }
+}
