@@ -396,7 +396,7 @@ impl Topics {
         self.has_room_for(partitions - present)
     }
 
-    fn has_room_for(&self, partitions: i32) -> Result<(), ErrorCode> {
+    pub(crate) fn has_room_for(&self, partitions: i32) -> Result<(), ErrorCode> {
         let all = self.topics.values().map(|topic| topic.logs.len()).sum::<usize>();
         let added = usize::try_from(partitions).unwrap_or(usize::MAX);
         if all.saturating_add(added) > MAX_PARTITIONS {

@@ -202,8 +202,11 @@ impl Core {
 
     pub(crate) fn describe_log_dirs(
         &self,
-        request: describe_log_dirs::Request,
+        mut request: describe_log_dirs::Request,
     ) -> describe_log_dirs::Response {
+        if let Some(asked) = &mut request.topics {
+            keep_first(asked, |asked| asked.topic.to_string());
+        }
         let topics = match &request.topics {
             None => self.topics.iter().map(|topic| sizes(topic, |_| true)).collect(),
             Some(asked) => asked
@@ -257,6 +260,29 @@ mod tests {
 
     use super::*;
     use crate::BrokerConfig;
+
+    #[test]
+    fn log_directories_tell_a_partition_once_however_often_it_is_asked_for() {
+        use describe_log_dirs::request::DescribableLogDirTopic;
+
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 3).expect("created");
+        let asked = |partitions: &[i32]| DescribableLogDirTopic {
+            topic: string("t"),
+            partitions: partitions.to_vec(),
+            ..DescribableLogDirTopic::default()
+        };
+        let topics = Some(vec![asked(&[2, 0, 2, 9]), asked(&[0])]);
+        let request =
+            describe_log_dirs::Request { topics, ..describe_log_dirs::Request::default() };
+        let told = core.describe_log_dirs(request).results.remove(0).topics;
+        let indexes: Vec<Vec<i32>> = told
+            .iter()
+            .map(|topic| topic.partitions.iter().map(|told| told.partition_index).collect())
+            .collect();
+        assert_eq!(indexes, [[0, 2]]);
+    }
 
     #[test]
     fn a_topic_that_is_named_often_is_described_once() {

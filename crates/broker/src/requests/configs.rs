@@ -18,11 +18,19 @@ const BROKER_LOGGER_KIND: i8 = 8;
 const CLIENT_METRICS_KIND: i8 = 16;
 const GROUP_KIND: i8 = 32;
 
+/// Most groups on which something is set, or that one request may ask for.
+const MAX_CONFIGURED_GROUPS: usize = 10_000;
+
 /// Longest id of a group: what the older encoding of strings can carry.
 const MAX_GROUP_ID: usize = i16::MAX as usize;
 
 /// Why a resource is not described or altered.
 type Refusal = (ErrorCode, String);
+
+fn too_many_groups() -> Refusal {
+    let reason = format!("the limit is {MAX_CONFIGURED_GROUPS} groups with settings");
+    (ErrorCode::POLICY_VIOLATION, reason)
+}
 
 impl Core {
     /// What a request means by a kind and a name.

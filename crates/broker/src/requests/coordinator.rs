@@ -21,6 +21,7 @@ use onrush_wire::{ErrorCode, KafkaString, Uuid};
 use crate::core::{Caller, Core, string};
 use crate::groups::consumer::Partitions;
 use crate::groups::{Client, Group};
+use crate::requests::keep_first;
 
 /// Most groups, with and without members.
 const MAX_GROUPS: usize = 10_000;
@@ -38,7 +39,8 @@ const SEVERAL: i16 = 4;
 const GROUP: i8 = 0;
 
 impl Core {
-    pub(crate) fn find_coordinator(&self, version: i16, request: Request) -> Response {
+    pub(crate) fn find_coordinator(&self, version: i16, mut request: Request) -> Response {
+        keep_first(&mut request.coordinator_keys, KafkaString::to_string);
         let found = if request.key_type == GROUP {
             ErrorCode::NONE
         } else {

@@ -12,10 +12,10 @@ use onrush_wire::fetch::{
     TOPIC_IDS,
 };
 use onrush_wire::produce::CurrentLeader;
-use onrush_wire::{ErrorCode, WireError};
+use onrush_wire::{ErrorCode, KafkaString, WireError};
 
-use crate::config::{MAX_FETCH_BYTES, MAX_FETCH_WAIT};
-use crate::core::{Core, Envelope, Outcome, tolerant};
+use crate::config::{MAX_FETCH_BYTES, MAX_FETCH_WAIT, MAX_PARTITIONS};
+use crate::core::{Core, Envelope, Outcome, string, tolerant};
 use crate::log::{Log, Oversized, Slice};
 use crate::parked::{ConnectionId, ParkedFetch, Waiting};
 use crate::topics::{Place, Topic, TopicRef};
@@ -50,12 +50,15 @@ impl Core {
             .min(max_bytes(&request))
             .min(max_answer);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-        if found.failed || found.bytes >= wanted || wait.is_zero() {
+        // What waits stays in memory: for each connection no more than there can be to wait for.
+        let is_endless = found.places.len() > MAX_PARTITIONS;
+        if found.failed || found.bytes >= wanted || wait.is_zero() || is_endless {
             return Ok(Outcome::Reply(found.response.encode(correlation_id, version)?));
         }
         let deadline = now + wait.min(MAX_FETCH_WAIT);
         let missing = wanted - found.bytes;
         let places = found.places;
+        let request = without_frame(request);
         let fetch = ParkedFetch { correlation_id, version, request, places, missing };
         self.parked.park(connection, Waiting::Fetch(fetch));
         Ok(Outcome::Parked(deadline))
@@ -152,6 +155,17 @@ impl Core {
     }
 }
 
+/// Copies what slices the frame: it can be long for what is in it.
+fn without_frame(request: FetchRequest) -> FetchRequest {
+    let copied = |topic: FetchTopic| FetchTopic { name: string(topic.name.as_str()), ..topic };
+    FetchRequest {
+        topics: request.topics.into_iter().map(copied).collect(),
+        forgotten: Vec::new(),
+        rack_id: KafkaString::default(),
+        ..request
+    }
+}
+
 fn partition_of(log: &Log, index: i32) -> FetchedPartition {
     FetchedPartition {
         high_watermark: log.end(),
@@ -163,4 +177,51 @@ fn partition_of(log: &Log, index: i32) -> FetchedPartition {
 
 fn max_bytes(request: &FetchRequest) -> usize {
     usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use onrush_runtime::{Disk, Runtime};
+    use onrush_wire::frame::PREFIX;
+    use onrush_wire::{ApiKey, RequestHeader};
+
+    use super::*;
+    use crate::BrokerConfig;
+
+    fn frame(version: i16, partitions: usize) -> Bytes {
+        let topic = FetchTopic {
+            name: string("t"),
+            topic_id: onrush_wire::Uuid::ZERO,
+            partitions: vec![FetchPartition::consumer(0, 0, 1); partitions],
+        };
+        let request = FetchRequest {
+            max_wait_ms: 1_000,
+            min_bytes: 1,
+            rack_id: string("here"),
+            topics: vec![topic],
+            ..FetchRequest::default()
+        };
+        let header = RequestHeader::new(ApiKey::FETCH, version, 1);
+        let mut frame = BytesMut::new();
+        frame.extend_from_slice(&request.encode(&header).expect("encodes"));
+        frame.freeze().slice(PREFIX..)
+    }
+
+    #[test]
+    fn a_fetch_that_waits_keeps_neither_its_frame_nor_more_than_there_can_be() {
+        let runtime = Runtime::production(Disk::memory());
+        let mut core = Core::open(BrokerConfig::default(), &runtime).expect("opens");
+        core.topics.create(&runtime.random, "t", 1).expect("created");
+        let now = runtime.clock.now();
+        for version in [4, 12] {
+            let asked = frame(version, 1);
+            let outcome = core.handle(now, 1, usize::MAX, asked.clone()).expect("well formed");
+            assert!(matches!(outcome, Outcome::Parked(_)));
+            assert!(asked.is_unique(), "version {version}");
+            let endless = frame(version, MAX_PARTITIONS + 1);
+            let outcome = core.handle(now, 2, usize::MAX, endless).expect("well formed");
+            assert!(matches!(outcome, Outcome::Reply(_)));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod classic_groups;
 mod connections;
 mod full_disk;
+mod greedy_requests;
 mod group_admin;
 mod groups;
 mod patience;

@@ -18,6 +18,9 @@ const NEW_MEMBER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most bytes that one member gives its leader to know.
 pub(super) const MAX_MEMBER_WEIGHT: usize = 1024 * 1024;
 
+/// Most protocols that one member supports: what all support is looked for among those of all.
+pub(super) const MAX_PROTOCOLS: usize = 32;
+
 /// Most bytes that all members give: they go to the leader in one response.
 pub(super) const MAX_GROUP_WEIGHT: usize = 8 * 1024 * 1024;
 
@@ -77,6 +80,9 @@ impl ClassicGroup {
         if !self.has_room_for(limits, &joining.member_id) {
             self.remove(&joining.member_id);
             return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
+        }
+        if joining.protocols.len() > MAX_PROTOCOLS {
+            return Err(ErrorCode::INVALID_REQUEST);
         }
         if !self.supports(&joining.protocol_type, &joining.protocols) {
             return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);

@@ -1,5 +1,6 @@
 //! From one generation to the next, and the time-outs on the way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -250,19 +251,22 @@ impl ClassicGroup {
 
     /// What most members like best of what all support; of equals, what the leader likes best.
     pub(super) fn selected_protocol(&self) -> Option<String> {
-        let by_all = |name: &str| self.members.values().all(|member| member.supports(name));
-        let votes = |name: &str| {
-            let vote = |member: &&Member| {
-                let mut liked = member.protocols.iter().map(|protocol| protocol.name.as_str());
-                liked.find(|liked| by_all(liked)) == Some(name)
-            };
-            self.members.values().filter(vote).count()
-        };
+        fn names(member: &Member) -> impl DoubleEndedIterator<Item = &str> {
+            member.protocols.iter().map(|protocol| protocol.name.as_str())
+        }
         let leader = self.leader.as_ref().and_then(|leader| self.members.get(leader))?;
-        let names = leader.protocols.iter().map(|protocol| protocol.name.as_str());
+        let by_all = |name: &&str| self.members.values().all(|member| member.supports(name));
+        let mut votes: BTreeMap<&str, usize> =
+            names(leader).filter(by_all).map(|name| (name, 0)).collect();
+        for member in self.members.values() {
+            let liked = names(member).find(|name| votes.contains_key(name));
+            if let Some(count) = liked.and_then(|name| votes.get_mut(name)) {
+                *count += 1;
+            }
+        }
         // Of equals the last is taken.
-        let most = names.rev().filter(|name| by_all(name)).max_by_key(|name| votes(name))?;
-        Some(most.to_owned())
+        let most = names(leader).rev().max_by_key(|name| votes.get(name))?;
+        votes.contains_key(most).then(|| most.to_owned())
     }
 
     /// What was to be stored could not be: nobody may rely on it.

@@ -469,8 +469,11 @@ fn there_is_a_limit_to_members_and_to_what_they_say() {
     scene.limits.max_members = 3;
     let long = Bytes::from(vec![0; join::MAX_MEMBER_WEIGHT]);
     let long = Protocol { name: "range".to_owned(), metadata: long };
-    scene.join(Joining { protocols: vec![long], ..unknown(3, "c") });
-    assert_eq!(scene.told()[&3], join_error("", ErrorCode::INVALID_REQUEST));
+    let many = vec![protocols(&["range"]).remove(0); join::MAX_PROTOCOLS + 1];
+    for protocols in [vec![long], many] {
+        scene.join(Joining { protocols, ..unknown(3, "c") });
+        assert_eq!(scene.told()[&3], join_error("", ErrorCode::INVALID_REQUEST));
+    }
 }
 
 #[test]

@@ -6,13 +6,10 @@ use std::collections::BTreeSet;
 use onrush_wire::message::{alter_configs, incremental_alter_configs};
 use onrush_wire::{ErrorCode, KafkaString};
 
-use super::{GROUP_KIND, Refusal, refusal};
+use super::{GROUP_KIND, MAX_CONFIGURED_GROUPS, Refusal, refusal, too_many_groups};
 use crate::core::{Core, string};
 use crate::settings::{self, BROKER, GROUP, GroupSettings, Kind, Overrides, TOPIC, TopicSettings};
 use crate::topics::{Resource, TopicRef};
-
-/// Most groups on which something is set.
-const MAX_CONFIGURED_GROUPS: usize = 10_000;
 
 /// What is to be done with a name.
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +126,7 @@ impl Core {
             && self.topics.overrides(&resource).is_none()
             && self.topics.configured_groups().count() >= MAX_CONFIGURED_GROUPS
         {
-            let reason = format!("settings stand on {MAX_CONFIGURED_GROUPS} groups, the limit");
-            return Err((ErrorCode::POLICY_VIOLATION, reason));
+            return Err(too_many_groups());
         }
         if validate_only {
             return Ok(());

@@ -1,13 +1,13 @@
 //! DescribeConfigs: which value is in force, and where it comes from.
 
+use onrush_wire::KafkaString;
 use onrush_wire::message::describe_configs::request::DescribeConfigsResource;
 use onrush_wire::message::describe_configs::response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use onrush_wire::message::describe_configs::{Request, Response};
-use onrush_wire::{ErrorCode, KafkaString};
 
-use super::Refusal;
+use super::{GROUP_KIND, MAX_CONFIGURED_GROUPS, Refusal, too_many_groups};
 use crate::BrokerConfig;
 use crate::core::{Core, string};
 use crate::requests::keep_first;
@@ -58,10 +58,19 @@ impl Core {
             types: version >= TYPES,
             documentation: version >= TYPES && request.include_documentation,
         };
+        // Every name is that of a group: there are as many as can be told.
+        let mut groups = 0;
+        let mut too_many = |asked: &DescribeConfigsResource| {
+            groups += usize::from(asked.resource_type == GROUP_KIND);
+            asked.resource_type == GROUP_KIND && groups > MAX_CONFIGURED_GROUPS
+        };
         let results = request
             .resources
             .into_iter()
-            .map(|asked| self.described_resource(&options, asked))
+            .map(|asked| match too_many(&asked) {
+                true => refused(asked, too_many_groups()),
+                false => self.described_resource(&options, asked),
+            })
             .collect();
         Response { results, ..Response::default() }
     }
@@ -72,18 +81,15 @@ impl Core {
         asked: DescribeConfigsResource,
     ) -> DescribeConfigsResult {
         let resource = self.resource(asked.resource_type, asked.resource_name.as_str());
-        let described = resource.and_then(|resource| self.described_settings(&resource));
-        let (error, message, described) = match described {
-            Ok(described) => (ErrorCode::NONE, None, described),
-            Err((error, reason)) => (error, Some(string(&reason)), Vec::new()),
+        let described = match resource.and_then(|resource| self.described_settings(&resource)) {
+            Ok(described) => described,
+            Err(refusal) => return refused(asked, refusal),
         };
         let wanted = |described: &Described| {
             let keys = asked.configuration_keys.as_ref();
             keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == described.name))
         };
         DescribeConfigsResult {
-            error_code: error.0,
-            error_message: message,
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
             configs: described
@@ -123,6 +129,16 @@ impl Core {
                 own(self, GROUP, &settings, overrides, Source::Group)
             }
         })
+    }
+}
+
+fn refused(asked: DescribeConfigsResource, (error, reason): Refusal) -> DescribeConfigsResult {
+    DescribeConfigsResult {
+        error_code: error.0,
+        error_message: Some(string(&reason)),
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name,
+        ..DescribeConfigsResult::default()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::groups::Group;
 use crate::groups::classic::CONSUMER;
 use crate::members::Stored;
+use crate::requests::keep_first;
 use crate::topics::{Place, TopicRef};
 
 /// The topics that members of a group want.
@@ -37,8 +38,9 @@ impl Core {
     pub(crate) fn delete_groups(
         &mut self,
         now: Instant,
-        request: delete_groups::Request,
+        mut request: delete_groups::Request,
     ) -> delete_groups::Response {
+        keep_first(&mut request.groups_names, KafkaString::to_string);
         let delete = |id: KafkaString| {
             let deleted = self.delete_group(now, id.as_str());
             DeletableGroupResult {

@@ -133,5 +133,7 @@ fn duration(millis: i32) -> Option<Duration> {
 fn longest_name(request: &Request) -> usize {
     let instance = request.group_instance_id.as_ref().map_or(0, |id| id.as_str().len());
     let member = request.member_id.as_str().len();
-    instance.max(member).max(request.protocol_type.as_str().len())
+    let protocols = request.protocols.iter().map(|protocol| protocol.name.as_str().len());
+    let protocol = protocols.max().unwrap_or(0);
+    instance.max(member).max(request.protocol_type.as_str().len()).max(protocol)
 }

@@ -1,7 +1,7 @@
 //! OffsetFetch: of one group up to version 7, of several from version 8 on. Both are answered
 //! through the newer form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onrush_runtime::Instant;
 use onrush_wire::message::offset_fetch::request::{
@@ -72,8 +72,13 @@ impl Core {
         match (self.may_fetch(asked), &asked.topics) {
             (Err(error), _) => answer.error_code = error.0,
             (Ok(()), Some(topics)) => {
-                answer.topics =
-                    topics.iter().map(|topic| self.topic_offsets(version, group, topic)).collect();
+                let mut told = BTreeSet::new();
+                let offsets = topics.iter().map(|asked| {
+                    self.topic_offsets(version, group, asked, |partition| {
+                        told.insert((asked.name.as_str(), asked.topic_id, partition))
+                    })
+                });
+                answer.topics = offsets.collect();
             }
             (Ok(()), None) => answer.topics = self.all_offsets(group),
         }
@@ -93,11 +98,14 @@ impl Core {
         }
     }
 
+    /// What was committed for the partitions that are told for the first time: metadata is a thousand
+    /// times longer than the number of a partition.
     fn topic_offsets(
         &self,
         version: i16,
         group: &str,
         asked: &OffsetFetchRequestTopics,
+        mut is_first: impl FnMut(i32) -> bool,
     ) -> OffsetFetchResponseTopics {
         let found = match version {
             TOPIC_IDS.. => {
@@ -105,7 +113,8 @@ impl Core {
             }
             _ => Ok(asked.name.as_str().into()),
         };
-        let partitions = asked.partition_indexes.iter().map(|&partition| match &found {
+        let indexes = asked.partition_indexes.iter().copied();
+        let partitions = indexes.filter(|index| is_first(*index)).map(|partition| match &found {
             Ok(topic) => {
                 let place = Place { topic: topic.clone(), partition };
                 partition_offset(partition, self.offsets.get(group, &place))

@@ -1,6 +1,8 @@
 //! OffsetForLeaderEpoch: where the records of an epoch end, so that a client sees whether a crash of
 //! the broker cut off what it has read.
 
+use std::collections::BTreeSet;
+
 use onrush_wire::message::offset_for_leader_epoch::request::OffsetForLeaderPartition;
 use onrush_wire::message::offset_for_leader_epoch::response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
@@ -17,6 +19,8 @@ const NONE: i32 = -1;
 
 impl Core {
     pub(crate) fn offset_for_leader_epoch(&self, request: Request) -> Response {
+        // Each is searched for in the log: a partition once per request.
+        let mut told = BTreeSet::new();
         let topics = request
             .topics
             .into_iter()
@@ -24,6 +28,7 @@ impl Core {
                 partitions: topic
                     .partitions
                     .iter()
+                    .filter(|asked| told.insert((topic.topic.to_string(), asked.partition)))
                     .map(|asked| self.end_of_epoch(&topic.topic, asked))
                     .collect(),
                 topic: topic.topic,

@@ -25,11 +25,20 @@ impl Core {
     ) -> create_topics::Response {
         let named = counted(request.topics.iter().map(|topic| topic.name.as_str()));
         let mut topics = Vec::with_capacity(request.topics.len());
+        let mut planned: i32 = 0;
         for asked in &request.topics {
             let created = match named.get(asked.name.as_str()) {
                 Some(1) => self.create_topic(asked, request.validate_only),
                 _ => Err(named_twice()),
             };
+            // What is only validated must fit together, too.
+            let created = created.and_then(|created| {
+                if request.validate_only {
+                    planned = planned.saturating_add(created.num_partitions);
+                    self.topics.has_room_for(planned).map_err(why)?;
+                }
+                Ok(created)
+            });
             topics.push(created.unwrap_or_else(|(error, reason)| CreatableTopicResult {
                 name: asked.name.clone(),
                 error_code: error.0,
