@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use kacrab_protocol::ProtocolError;
 
 use crate::header::{self, RequestHeader};
-use crate::limits::{MAX_REQUEST_MESSAGE, MAX_RESPONSE_MESSAGE};
+use crate::limits::{MAX_RESPONSE_MESSAGE, max_request_message};
 use crate::{ApiKey, WireError};
 
 /// A top-level struct of a request or response. Implemented here for the codec's structs and nowhere else.
@@ -59,9 +59,9 @@ pub fn encode_response<R: Response>(
 /// A request from the body that [`RequestHeader::decode`] left.
 ///
 /// # Errors
-/// The body is malformed, longer than [`MAX_REQUEST_MESSAGE`], or has bytes left after the last field.
+/// The body is malformed, longer than [`max_request_message`], or has bytes left after the last field.
 pub fn decode_request<R: Request>(version: i16, body: Bytes) -> Result<R, WireError> {
-    read(body, version, MAX_REQUEST_MESSAGE)
+    read(body, version, max_request_message(R::API))
 }
 
 /// A response from its frame (without the length prefix), and its correlation id.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use onrush_wire::frame::PREFIX;
-use onrush_wire::limits::{MAX_REQUEST_MESSAGE, MAX_RESPONSE_MESSAGE};
+use onrush_wire::limits::{MAX_NAMES_MESSAGE, MAX_REQUEST_MESSAGE, MAX_RESPONSE_MESSAGE};
 use onrush_wire::message::{self, Message, Request};
 use onrush_wire::{ApiKey, ErrorCode, KafkaString, RequestHeader, VersionRange, WireError, uuid};
 use proptest::prelude::*;
@@ -161,8 +161,12 @@ fn the_header_of_a_newer_api_versions_request_is_read() {
 fn bodies_above_the_limit_are_refused_unread() {
     let body = Bytes::from(vec![0; MAX_REQUEST_MESSAGE + 1]);
     assert!(matches!(
-        message::decode_request::<message::heartbeat::Request>(4, body),
+        message::decode_request::<message::offset_commit::Request>(9, body.clone()),
         Err(WireError::TooLarge { limit: MAX_REQUEST_MESSAGE, .. })
+    ));
+    assert!(matches!(
+        message::decode_request::<message::offset_fetch::Request>(9, body),
+        Err(WireError::TooLarge { limit: MAX_NAMES_MESSAGE, .. })
     ));
     let frame = Bytes::from(vec![0; MAX_RESPONSE_MESSAGE + 6]);
     assert!(matches!(

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use onrush_wire::fetch::{FetchRequest, FetchResponse};
 use onrush_wire::frame::PREFIX;
-use onrush_wire::limits::RESERVED_PER_BYTE;
+use onrush_wire::limits::max_reserved;
 use onrush_wire::message::{self, Request};
 use onrush_wire::produce::{ProduceRequest, ProduceResponse};
 use onrush_wire::{ApiKey, RequestHeader, WireError};
@@ -125,7 +125,7 @@ fn checked<T: PartialEq + std::fmt::Debug>(
     decode: impl Fn(Bytes) -> Result<T, WireError>,
     encode: impl Fn(&T) -> Result<Bytes, WireError>,
 ) -> Result<(), WireError> {
-    let decoded = bounded(COST + bytes.len() * RESERVED_PER_BYTE, || decode(bytes))?;
+    let decoded = bounded(COST + max_reserved(bytes.len()), || decode(bytes))?;
     let encoded = match encode(&decoded) {
         Ok(encoded) => encoded,
         Err(error) => panic!("accepted, but cannot be encoded: {error}\n{decoded:?}"),
