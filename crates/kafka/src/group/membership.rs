@@ -12,6 +12,11 @@
 //! One heartbeat is in flight at a time. It carries everything when joining and after any failure,
 //! since we cannot know what the coordinator still has of us; otherwise only the owned partitions,
 //! when they changed. A change is reported at once instead of at the next interval.
+//!
+//! The coordinator cannot call: what another member gave up is learnt with the next heartbeat. So
+//! while the group changes, heartbeats come sooner than the coordinator's interval, and ever later
+//! the longer nothing changed: a partition that moves rests for a fraction of the time that the
+//! change took, and a change costs the coordinator some tens of heartbeats of each member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +39,10 @@ const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
 /// Before the coordinator has said one.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+/// The first heartbeats after a change of the group are this far apart, later ones a part of the time
+/// since.
+const SETTLING_INTERVAL: Duration = Duration::from_millis(250);
+const SETTLING_PART: u32 = 8;
 /// Heartbeats of a coordinator that asks for a storm are this far apart.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -94,6 +103,8 @@ pub(super) struct Membership {
     /// What the coordinator was last told, if it is known to have it.
     reported: Option<BTreeSet<Key>>,
     interval: Duration,
+    /// When the group was last seen to change.
+    changed: Option<Instant>,
     next_heartbeat: Option<Instant>,
     in_flight: bool,
     /// The goodbye was sent; there is no second one.
@@ -121,6 +132,7 @@ impl Membership {
             names: BTreeMap::new(),
             reported: None,
             interval: FIRST_INTERVAL,
+            changed: None,
             next_heartbeat: None,
             in_flight: false,
             goodbye: false,
@@ -225,16 +237,28 @@ impl Membership {
         }
         self.backoff.succeeded();
         self.phase = Phase::Member;
-        self.epoch = response.member_epoch;
         let interval = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
+        self.interval = Duration::from_millis(interval).max(SHORTEST_INTERVAL);
+        let target = response.assignment.as_deref().map(keys);
+        if self.epoch != response.member_epoch || target.is_some_and(|target| target != self.target)
+        {
+            self.changed = Some(now);
+        }
+        self.epoch = response.member_epoch;
         // A coordinator that asks for silence gets it.
         let throttle = u64::try_from(response.throttle_time_ms).unwrap_or(0);
-        self.interval = Duration::from_millis(interval.max(throttle)).max(SHORTEST_INTERVAL);
-        self.next_heartbeat = Some(now + self.interval);
+        self.next_heartbeat = Some(now + self.pace(now).max(Duration::from_millis(throttle)));
         if let Some(assignment) = response.assignment {
             self.target = keys(&assignment);
         }
         self.reconcile(now, actions);
+    }
+
+    /// How long to wait for the next heartbeat.
+    fn pace(&self, now: Instant) -> Duration {
+        let Some(changed) = self.changed else { return self.interval };
+        let since = now.saturating_duration_since(changed);
+        self.interval.min(SETTLING_INTERVAL.max(since / SETTLING_PART))
     }
 
     /// The coordinator said no.
@@ -330,6 +354,7 @@ impl Membership {
             .collect();
         self.owned.retain(|key| !given.contains(key));
         self.releasing.retain(|key| !given.contains(key));
+        self.changed = Some(now);
         self.reconcile(now, actions);
     }
 

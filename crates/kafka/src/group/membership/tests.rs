@@ -4,6 +4,8 @@ use onrush_wire::message::consumer_group_heartbeat::response;
 use super::*;
 
 const TOPIC: [u8; 16] = [7; 16];
+/// Below what a change shortens it to, in milliseconds.
+const INTERVAL: i32 = 200;
 
 struct Bench {
     member: Membership,
@@ -58,7 +60,12 @@ fn answer(epoch: i32, partitions: Option<&[i32]>) -> Response {
         };
         Box::new(Assignment { topic_partitions: vec![topic], ..Assignment::default() })
     });
-    Response { member_epoch: epoch, heartbeat_interval_ms: 500, assignment, ..Response::default() }
+    Response {
+        member_epoch: epoch,
+        heartbeat_interval_ms: INTERVAL,
+        assignment,
+        ..Response::default()
+    }
 }
 
 fn names(partitions: &[i32]) -> Vec<TopicPartition> {
@@ -103,17 +110,17 @@ fn joining_says_everything_and_an_assignment_is_acknowledged_at_once() {
     assert_eq!((next.member_epoch, reported(next)), (1, Some(vec![0, 1])));
     assert_eq!((&next.subscribed_topic_names, next.rebalance_timeout_ms), (&None, -1));
     assert!(bench.answer(1, None).is_empty());
-    assert!(bench.tick(499).is_empty());
+    assert!(bench.tick(199).is_empty());
     assert_eq!(reported(sent(&bench.tick(1))), None, "nothing changed");
 }
 
 #[test]
 fn revoked_partitions_are_reported_until_they_are_released() {
     let mut bench = Bench::joined(&[0, 1, 2]);
-    bench.tick(500);
+    bench.tick(200);
     let actions = bench.answer(1, Some(&[0]));
     assert_eq!(told(&actions), [&GroupEvent::Revoked(names(&[1, 2]))]);
-    assert_eq!(reported(sent(&bench.tick(500))), None, "still owned");
+    assert_eq!(reported(sent(&bench.tick(200))), None, "still owned");
     bench.answer(1, None);
     assert_eq!(reported(sent(&bench.release(1))), Some(vec![0, 2]));
     let actions = bench.answer(1, None);
@@ -131,9 +138,9 @@ fn revoked_partitions_are_reported_until_they_are_released() {
 #[test]
 fn a_partition_that_comes_back_before_its_release_is_assigned_after_it() {
     let mut bench = Bench::joined(&[0, 1]);
-    bench.tick(500);
+    bench.tick(200);
     bench.answer(1, Some(&[0]));
-    bench.tick(500);
+    bench.tick(200);
     assert!(told(&bench.answer(2, Some(&[0, 1]))).is_empty());
     assert_eq!(
         told(&bench.release(1)),
@@ -145,7 +152,7 @@ fn a_partition_that_comes_back_before_its_release_is_assigned_after_it() {
 fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
     for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID] {
         let mut bench = Bench::joined(&[0, 1]);
-        bench.tick(500);
+        bench.tick(200);
         let actions = bench.refuse(code);
         assert_eq!(told(&actions), [&GroupEvent::Lost(names(&[0, 1]))]);
         let join = sent(&actions);
@@ -164,7 +171,7 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
 #[test]
 fn after_a_failure_everything_is_said_again_to_a_coordinator_that_is_looked_up() {
     let mut bench = Bench::joined(&[0]);
-    bench.tick(500);
+    bench.tick(200);
     let actions = bench.step(Input::Answer(Err(ClientError::lost("b:1", "cut"))));
     assert_eq!(actions, [Action::FindCoordinator]);
     let again = bench.tick(100);
@@ -187,7 +194,7 @@ fn unknown_topic_ids_are_resolved_before_their_partitions_are_used() {
 #[test]
 fn leaving_waits_for_the_heartbeat_in_flight_and_says_goodbye_once() {
     let mut bench = Bench::joined(&[0]);
-    bench.tick(500);
+    bench.tick(200);
     assert!(bench.step(Input::Leave).is_empty());
     assert_eq!(sent(&bench.answer(1, None)).member_epoch, LEAVE);
     assert_eq!(bench.answer(LEAVE, None), [Action::End]);
@@ -200,11 +207,47 @@ fn leaving_waits_for_the_heartbeat_in_flight_and_says_goodbye_once() {
 #[test]
 fn a_fatal_error_ends_the_membership() {
     let mut bench = Bench::joined(&[0]);
-    bench.tick(500);
+    bench.tick(200);
     let actions = bench.refuse(ErrorCode::GROUP_AUTHORIZATION_FAILED);
     let events = told(&actions);
     assert_eq!(events[0], &GroupEvent::Lost(names(&[0])));
     assert!(matches!(events[1], GroupEvent::Fatal(_)));
     assert_eq!(actions.last(), Some(&Action::End));
     assert_eq!(bench.member.deadline(), None);
+}
+
+#[test]
+fn heartbeats_come_often_after_a_change_and_seldom_when_it_is_long_ago() {
+    let mut bench = Bench::joined(&[0]);
+    let slow = |epoch| Response { heartbeat_interval_ms: 5_000, ..answer(epoch, None) };
+    let waits = |bench: &mut Bench, epoch| {
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            bench.step(Input::Answer(Ok(slow(epoch))));
+            let due = bench.member.deadline().expect("a member");
+            waits.push(due.saturating_duration_since(bench.now).as_millis() as u64);
+            bench.now = due;
+            assert_eq!(sent(&bench.step(Input::Tick)).member_epoch, epoch);
+        }
+        waits
+    };
+    bench.tick(200);
+    let waits = waits(&mut bench, 2);
+    assert_eq!(&waits[..8], [250; 8]);
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert_eq!(waits.last(), Some(&5_000));
+    // What moves within 16 s of a change rests for 2 s at most until it is noticed.
+    let within: u64 = waits.iter().take_while(|wait| **wait < 2_000).sum();
+    assert!(within >= 14_000, "{waits:?}");
+    assert!(waits.iter().position(|wait| *wait == 5_000) < Some(35), "{waits:?}");
+}
+
+#[test]
+fn a_throttle_is_kept_while_the_group_changes() {
+    let mut bench = Bench::joined(&[0]);
+    bench.tick(200);
+    let throttled = Response { throttle_time_ms: 3_000, ..answer(2, None) };
+    bench.step(Input::Answer(Ok(throttled)));
+    assert!(bench.tick(2_999).is_empty());
+    assert_eq!(sent(&bench.tick(1)).member_epoch, 2);
 }
