@@ -23,8 +23,25 @@ use crate::snapshot;
 /// The name of the file.
 pub(crate) const FILE: &str = "checkpoint";
 
-/// Ends the name of a file that is not in place yet.
-const FRESH: &str = ".new";
+/// Who writes a checkpoint. Two may do so at a time, so each has a name of its own until it is put in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Writer {
+    /// The syncer, outside of the lock of all requests.
+    Syncer,
+    /// Whoever holds that lock.
+    Request,
+}
+
+impl Writer {
+    const ALL: [Self; 2] = [Self::Syncer, Self::Request];
+
+    fn path_in(self, dir: &str) -> String {
+        match self {
+            Self::Syncer => format!("{dir}/{FILE}.draft"),
+            Self::Request => format!("{dir}/{FILE}.new"),
+        }
+    }
+}
 
 /// A checkpoint that was read.
 #[derive(Debug)]
@@ -45,9 +62,10 @@ pub(crate) fn path_in(dir: &str) -> String {
 impl Checkpoint {
     /// The checkpoint of the log in `dir`, if there is a whole one.
     pub(crate) fn read(disk: &Disk, dir: &str) -> io::Result<Option<Self>> {
-        let fresh = format!("{dir}/{FILE}{FRESH}");
-        if disk.exists(&fresh) {
-            disk.remove(&fresh)?;
+        for fresh in Writer::ALL.map(|writer| writer.path_in(dir)) {
+            if disk.exists(&fresh) {
+                disk.remove(&fresh)?;
+            }
         }
         Ok(snapshot::read(disk, &path_in(dir))?.and_then(|mut payload| Self::take(&mut payload)))
     }
@@ -77,6 +95,7 @@ impl Checkpoint {
 pub(crate) struct Draft {
     disk: Disk,
     dir: String,
+    writer: Writer,
     pub(crate) number: u64,
     pub(crate) mark: Mark,
     payload: BytesMut,
@@ -86,7 +105,7 @@ impl Draft {
     pub(crate) fn new(
         disk: &Disk,
         dir: &str,
-        number: u64,
+        (writer, number): (Writer, u64),
         (start, base): (i64, i64),
         mark: Mark,
         index: &Index,
@@ -98,7 +117,7 @@ impl Draft {
         mark.put(&mut payload);
         index.put(&mut payload);
         producers.put(&mut payload);
-        Self { disk: disk.clone(), dir: dir.to_owned(), number, mark, payload }
+        Self { disk: disk.clone(), dir: dir.to_owned(), writer, number, mark, payload }
     }
 
     /// Puts it on the disk, not yet in its place. Takes long: not to be called under a lock.
@@ -117,7 +136,7 @@ impl Draft {
     }
 
     fn fresh(&self) -> String {
-        format!("{}/{FILE}{FRESH}", self.dir)
+        self.writer.path_in(&self.dir)
     }
 }
 
@@ -130,7 +149,8 @@ mod tests {
         disk.create_dir("t-0").expect("created");
         let mark = Mark { offset, position, max_timestamp: 0 };
         let parts = (Index::default(), Producers::default());
-        let draft = Draft::new(&disk, "t-0", 1, (start, base), mark, &parts.0, &parts.1);
+        let draft =
+            Draft::new(&disk, "t-0", (Writer::Request, 1), (start, base), mark, &parts.0, &parts.1);
         draft.write().expect("written");
         assert!(
             Checkpoint::take(&mut draft.payload.clone().freeze()).is_none_or(|it| it.base == base)
@@ -153,12 +173,15 @@ mod tests {
 
     #[test]
     fn one_that_was_not_put_in_place_is_not_read() {
-        let disk = Disk::memory();
-        disk.create_dir("t-0").expect("created");
-        let (index, producers) = (Index::default(), Producers::default());
-        let draft = Draft::new(&disk, "t-0", 1, (0, 0), Mark::at_start(0), &index, &producers);
-        draft.write().expect("written");
-        assert!(Checkpoint::read(&disk, "t-0").expect("read").is_none());
-        assert_eq!(disk.list("t-0").expect("listed"), [""; 0]);
+        for writer in Writer::ALL {
+            let disk = Disk::memory();
+            disk.create_dir("t-0").expect("created");
+            let (index, producers) = (Index::default(), Producers::default());
+            let mark = Mark::at_start(0);
+            let draft = Draft::new(&disk, "t-0", (writer, 1), (0, 0), mark, &index, &producers);
+            draft.write().expect("written");
+            assert!(Checkpoint::read(&disk, "t-0").expect("read").is_none());
+            assert_eq!(disk.list("t-0").expect("listed"), [""; 0]);
+        }
     }
 }

@@ -187,6 +187,9 @@ impl Journal {
     fn try_append(&mut self, entries: Entries, fsync: Fsync) -> io::Result<()> {
         self.take_back()?;
         self.place()?;
+        if fsync == Fsync::Always && self.doubtful {
+            self.write_again()?;
+        }
         let marked = self.synced;
         let bytes = if marked > self.marked { entries.behind(marked) } else { entries.0.freeze() };
         let size = bytes.len() as u64;
@@ -214,6 +217,22 @@ impl Journal {
             // All of it was synced before it was named, and nothing was appended since.
             self.doubtful = false;
         }
+        Ok(())
+    }
+
+    /// Writes all that is there over itself, if it can still be read: behind a place that is lost an entry is lost, too.
+    fn write_again(&mut self) -> io::Result<()> {
+        let mut position = 0;
+        while let Some(payload) = read_entry(&self.file, position, self.len)? {
+            position += (ENTRY_HEADER + payload.len()) as u64;
+        }
+        if position < self.len {
+            let reason = format!("{}: a failed sync lost the entry at byte {position}", self.path);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        self.file.rewrite(0, self.len)?;
+        self.file.sync()?;
+        (self.doubtful, self.dirty, self.taken, self.synced) = (false, false, None, self.len);
         Ok(())
     }
 
@@ -522,6 +541,21 @@ mod tests {
         assert!(!journal.is_doubtful());
         memory.crash(&Random::seeded(1));
         assert_eq!(reopened(&disk), ["a"]);
+    }
+
+    #[test]
+    fn what_is_synced_at_once_is_not_left_behind_what_may_be_lost() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut journal = Journal::open(&disk, "j", |_| Ok(())).expect("opens");
+        journal.append(entries(&["a"]), Fsync::default()).expect("appends");
+        memory.fail_syncs(1);
+        journal.take_dirty().expect("dirty").sync().expect_err("failed");
+        journal.sync_failed();
+        journal.append(entries(&["b"]), Fsync::Always).expect("appends");
+        assert!(!journal.is_doubtful());
+        memory.crash(&Random::seeded(1));
+        assert_eq!(reopened(&disk), ["a", "b"]);
     }
 
     #[test]

@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onrush_record::BatchHeader;
-use onrush_runtime::{Disk, File};
+use onrush_runtime::{Disk, Fault, File};
 use onrush_wire::ErrorCode;
 
-use crate::checkpoint::Draft;
+use crate::checkpoint::{Draft, Writer};
 use crate::producers::{Producers, Verdict};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Mark, claim};
@@ -79,6 +79,8 @@ pub(crate) struct Log {
     /// Syncs that failed. One that was begun before the last of them says nothing: the system tells an error of a file to
     /// one of those who sync it, and what is taken back meanwhile is not what was synced.
     failures: u64,
+    /// Whether the removal of a segment may be undone by a crash.
+    removal_unsynced: bool,
     /// Bytes that readers see since [`Log::take_shown`] was last called.
     shown: u64,
 }
@@ -153,13 +155,27 @@ impl Log {
             next_offset: end,
             failed: None,
             failures: 0,
+            removal_unsynced: false,
             shown: 0,
         };
+        log.write_again();
         if log.shows_synced_only() {
             // What was written and never acknowledged is about to be seen.
             log.sync().map_err(BrokerError::storage("sync", log.active.path()))?;
         }
         Ok(log)
+    }
+
+    /// Writes what may not be on the disk over itself: a sync of it may have failed in the life before, after which the
+    /// system takes it for written.
+    fn write_again(&mut self) {
+        let Some(unsynced) = self.unsynced().filter(|_| self.limits.fsync != Fsync::Never) else {
+            return;
+        };
+        if let Err(error) = unsynced.file.rewrite(unsynced.from, unsynced.to.position) {
+            tracing::error!(path = self.active.path(), code = %Fault::BrokerStorage, %error, "cannot write the end of a log again");
+            self.failed = Some(Unsynced { again: true, ..unsynced });
+        }
     }
 
     /// Puts other limits in force, for what comes from now on.
@@ -256,17 +272,29 @@ impl Log {
         if self.closed.is_empty() && self.active.len > 0 {
             self.roll()?;
         }
+        self.sync_removal()?;
         if let Some(oldest) = self.closed.front() {
             // First, so that no later one is removed while this one stays: that would be a gap.
             self.disk.remove(oldest.path())?;
         }
         if let Some(oldest) = self.closed.pop_front() {
+            self.removal_unsynced = true;
             self.closed_bytes -= oldest.len;
-            let start = self.start();
-            self.producers.dropped_below(start);
+            // Nobody misses what could not be synced of it.
+            self.failed.take_if(|failed| failed.base == oldest.base);
             oldest.remove_index(&self.disk);
-            self.disk.sync_dir(&self.dir)?;
+            self.sync_removal()?;
+            let start = self.start();
             tracing::debug!(path = oldest.path(), start, "dropped the oldest segment");
+        }
+        Ok(())
+    }
+
+    /// Makes the last removal survive a crash, before another: one that comes back without those after it leaves a gap.
+    fn sync_removal(&mut self) -> io::Result<()> {
+        if self.removal_unsynced {
+            self.disk.sync_dir(&self.dir)?;
+            self.removal_unsynced = false;
         }
         Ok(())
     }
@@ -428,12 +456,13 @@ impl Log {
     }
 
     /// A checkpoint of all that is written; it may be put in place once that is synced.
-    pub(crate) fn draft(&mut self) -> Draft {
+    pub(crate) fn draft(&mut self, writer: Writer) -> Draft {
         self.drafts += 1;
         let mark = self.written();
         let index = self.active.index_up_to(&mark);
         let from = (self.deleted_below, self.active.base);
-        Draft::new(&self.disk, &self.dir, self.drafts, from, mark, &index, &self.producers)
+        let number = (writer, self.drafts);
+        Draft::new(&self.disk, &self.dir, number, from, mark, &index, &self.producers)
     }
 
     /// Whether a checkpoint of what is written would be of use.
@@ -452,7 +481,7 @@ impl Log {
 
     /// Writes a checkpoint now; all that is written must be synced.
     fn checkpoint(&mut self) -> io::Result<()> {
-        let draft = self.draft();
+        let draft = self.draft(Writer::Request);
         draft.write()?;
         self.place(&draft)?;
         draft.sync_place()

@@ -4,7 +4,8 @@
 //! first record. Per producer the last [`KEPT_BATCHES`] batches are known, as many as a producer
 //! may have in flight, so that every retry of one of them is recognised and answered with the
 //! offset that it got the first time. A batch that is neither known nor next is refused. The state
-//! is rebuilt from the log when it is opened, from the last checkpoint on.
+//! is rebuilt from the log when it is opened, from the last checkpoint on. It outlives the records, which may be deleted before the
+//! producer has heard of them and sends them again.
 //!
 //! What batches changed that may yet be taken back is kept until they are synced.
 
@@ -76,8 +77,7 @@ struct Batch {
 impl Producers {
     /// Whether a batch may be appended.
     pub(crate) fn check(&self, claim: Claim) -> Result<Verdict, ErrorCode> {
-        // A producer that is not known (new, or all of its records are gone) starts wherever it
-        // stands.
+        // A producer that is not known (new, or forgotten) starts wherever it stands.
         let Some(producer) = self.known.get(&claim.producer_id) else {
             return Ok(Verdict::Append);
         };
@@ -216,14 +216,6 @@ impl Producers {
         Some(producers)
     }
 
-    /// Forgets producers all of whose records are below `log_start`.
-    pub(crate) fn dropped_below(&mut self, log_start: i64) {
-        let kept = self.by_last_offset.split_off(&log_start);
-        for id in std::mem::replace(&mut self.by_last_offset, kept).into_values() {
-            self.known.remove(&id);
-        }
-    }
-
     fn forget_oldest(&mut self) -> Option<(i64, Producer)> {
         if self.known.len() <= MAX_PRODUCERS {
             return None;
@@ -296,15 +288,6 @@ mod tests {
         let producers = written(&[(0, i32::MAX - 1, 3)]);
         assert_eq!(producers.check(claim(0, 1, 1)), Ok(Verdict::Append));
         assert_eq!(producers.check(claim(0, 0, 1)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
-    }
-
-    #[test]
-    fn a_producer_whose_records_are_gone_is_forgotten() {
-        let mut producers = written(&[(3, 0, 2)]);
-        producers.dropped_below(101);
-        assert!(producers.check(claim(0, 0, 1)).is_err());
-        producers.dropped_below(102);
-        assert_eq!(producers.check(claim(0, 40, 1)), Ok(Verdict::Append));
     }
 
     #[test]

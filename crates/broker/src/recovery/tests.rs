@@ -10,6 +10,7 @@ use onrush_wire::ErrorCode;
 
 use super::*;
 use crate::Fsync;
+use crate::checkpoint::Writer;
 use crate::log::{Log, LogLimits, Retention};
 use crate::producers::Verdict;
 
@@ -173,7 +174,7 @@ fn a_checkpoint_speaks_of_what_is_on_the_disk_only() {
         log.append(&header, batch).expect("appended");
     }
     let unsynced = log.unsynced().expect("written");
-    let draft = log.draft();
+    let draft = log.draft(Writer::Syncer);
     let (header, later) = claim(2);
     let later_len = later.len() as u64;
     log.append(&header, later).expect("appended");
@@ -198,7 +199,7 @@ fn a_checkpoint_that_was_overtaken_is_not_put_in_place() {
     let scene = Scene::new(Fsync::Never);
     let mut log = scene.open();
     append(&mut log, 2);
-    let draft = log.draft();
+    let draft = log.draft(Writer::Syncer);
     draft.write().expect("written");
     append(&mut log, 3);
     log.place(&draft).expect("nothing done");
@@ -207,11 +208,106 @@ fn a_checkpoint_that_was_overtaken_is_not_put_in_place() {
 }
 
 #[test]
+fn two_checkpoints_that_are_written_at_a_time_do_not_meet() {
+    let scene = Scene::new(Fsync::Never);
+    let mut log = scene.open();
+    append(&mut log, 2);
+    let overtaken = log.draft(Writer::Syncer);
+    append(&mut log, 1);
+    let draft = log.draft(Writer::Request);
+    draft.write().expect("written");
+    overtaken.write().expect("written");
+    log.place(&draft).expect("placed");
+    log.place(&overtaken).expect("nothing done");
+    assert_eq!(scene.scanned(), 0);
+}
+
+#[test]
+fn producers_are_known_after_their_records_are_deleted() {
+    let scene = Scene::new(Fsync::Never);
+    let mut log = scene.open();
+    let produce = |log: &mut Log, sequence| {
+        let (header, batch) = batch(log.next_offset(), 7, sequence);
+        log.append(&header, batch).expect("appended");
+    };
+    (0..6).for_each(|sequence| produce(&mut log, sequence));
+    append(&mut log, 4);
+    log.delete_below(10).expect("deleted");
+    assert_eq!(log.segments().count(), 1);
+    for log in [log, scene.open()] {
+        assert_eq!(log.check(&batch(0, 7, 5).0), Ok(Verdict::Duplicate { base_offset: 5 }));
+        let gap = log.check(&batch(0, 7, 7).0);
+        assert_eq!(gap, Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    }
+}
+
+#[test]
+fn a_checkpoint_below_the_first_segment_knows_no_producer() {
+    let scene = Scene::new(Fsync::Never);
+    let mut log = scene.open();
+    let produce = |log: &mut Log, sequence| {
+        let (header, batch) = batch(log.next_offset(), 7, sequence);
+        log.append(&header, batch).expect("appended");
+    };
+    (0..2).for_each(|sequence| produce(&mut log, sequence));
+    log.close().expect("closed");
+    let path = checkpoint::path_in(DIR);
+    let old = scene.disk.open(&path).expect("there").read_at(0, 1_000_000).expect("read");
+    (2..4).for_each(|sequence| produce(&mut log, sequence));
+    append(&mut log, 1);
+    log.drop_oldest().expect("dropped");
+    drop(log);
+    // The later ones could not be written: the disk was full.
+    scene.remove(checkpoint::FILE);
+    scene.disk.create(&path).expect("created").append(old).expect("written");
+    let log = scene.open();
+    assert_eq!((log.start(), log.end()), (4, 5));
+    assert_eq!(log.check(&batch(5, 7, 4).0), Ok(Verdict::Append));
+}
+
+#[test]
+fn what_a_failed_sync_left_is_written_again_by_the_next_life() {
+    for fsync in [Fsync::Always, Fsync::default()] {
+        let scene = Scene::new(fsync);
+        let mut log = scene.open();
+        append(&mut log, 2);
+        scene.memory.fail_syncs(1);
+        log.unsynced().expect("written").sync().expect_err("failed");
+        // The process ends before it could do anything about that; the machine does not.
+        drop(log);
+        let mut log = scene.open();
+        assert_eq!(log.end(), 2, "{fsync:?}");
+        log.sync().expect("synced");
+        for seed in 0..10 {
+            scene.memory.crash(&Random::seeded(seed));
+            log = scene.open();
+            assert_eq!(log.end(), 2, "{fsync:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn no_segment_is_dropped_while_the_one_before_may_come_back() {
+    let scene = Scene::new(Fsync::Never);
+    let mut log = scene.open();
+    append(&mut log, 11);
+    let second = format!("{DIR}/00000000000000000004.log");
+    scene.memory.fail_syncs(2);
+    for _ in 0..2 {
+        log.drop_oldest().expect_err("failed");
+        assert!(scene.disk.exists(&second));
+    }
+    log.drop_oldest().expect("dropped");
+    assert!(!scene.disk.exists(&second));
+    assert_eq!(log.start(), 8);
+}
+
+#[test]
 fn a_checkpoint_from_before_a_failed_sync_is_not_put_in_place() {
     let scene = Scene::new(Fsync::Always);
     let mut log = scene.open();
     append(&mut log, 2);
-    let (unsynced, draft) = (log.unsynced().expect("written"), log.draft());
+    let (unsynced, draft) = (log.unsynced().expect("written"), log.draft(Writer::Syncer));
     unsynced.sync().expect("synced");
     draft.write().expect("written");
     scene.memory.fail_syncs(1);

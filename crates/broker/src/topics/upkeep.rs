@@ -7,7 +7,7 @@ use onrush_wire::Uuid;
 
 use super::{Place, Topics};
 use crate::Fsync;
-use crate::checkpoint::Draft;
+use crate::checkpoint::{Draft, Writer};
 use crate::log::{Log, Retention, Unsynced};
 
 /// What is to be put on the disk of the log of a partition.
@@ -47,12 +47,12 @@ impl Topics {
         act: impl FnOnce(&mut Log) -> T,
     ) -> Option<T> {
         let log = self.log_mut(place)?;
-        let before = log.size();
+        let (before, had_failed) = (log.size(), log.has_failed());
         let result = act(log);
-        let after = log.size();
-        let has_failed = log.has_failed();
+        let (after, has_failed) = (log.size(), log.has_failed());
         self.size = self.size - before + after;
-        if has_failed && !self.dirty.contains(place) {
+        // Once what had failed is there, what was written behind it has its turn.
+        if (has_failed || had_failed) && !self.dirty.contains(place) {
             self.dirty.insert(place.clone());
         }
         Some(result)
@@ -113,7 +113,7 @@ impl Topics {
         if !log.is_behind() || log.has_failed() {
             return None;
         }
-        let (unsynced, draft) = (log.unsynced(), Some(log.draft()));
+        let (unsynced, draft) = (log.unsynced(), Some(log.draft(Writer::Syncer)));
         self.dirty.remove(&place);
         Some(SyncTask { place, topic, unsynced, draft })
     }
@@ -137,11 +137,6 @@ impl Topics {
             (Err(_), Some(unsynced)) => log.sync_failed(unsynced),
             (Err(_), None) => {}
         });
-        // What was written before a failure of another segment was told waits since.
-        let log = self.log(&task.place.topic, task.place.partition);
-        if self.limits.fsync != Fsync::Never && log.is_ok_and(|log| log.unsynced().is_some()) {
-            self.dirty.insert(task.place.clone());
-        }
     }
 
     /// How many bytes of a log readers see that they did not see at the last call, and where it ends for readers and
