@@ -21,7 +21,7 @@ use crate::BrokerError;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::MAX_BATCH;
 use crate::producers::Producers;
-use crate::segment::{Mark, SEGMENT_SUFFIX, Segment, claim, index};
+use crate::segment::{Mark, SEGMENT_SUFFIX, Segment, claim, index, segment_path};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1024 * 1024;
@@ -233,8 +233,10 @@ fn segment_files(disk: &Disk, dir: &str) -> Result<Vec<(i64, String)>, BrokerErr
     let names = disk.list(dir).map_err(BrokerError::storage("list", dir))?;
     let mut files = Vec::new();
     for name in &names {
+        let path = format!("{dir}/{name}");
         match name.strip_suffix(SEGMENT_SUFFIX).and_then(|base| base.parse::<i64>().ok()) {
-            Some(base) if base >= 0 => files.push((base, format!("{dir}/{name}"))),
+            // As we write it: of two names for one offset, one is a copy that somebody made.
+            Some(base) if base >= 0 && path == segment_path(dir, base) => files.push((base, path)),
             _ if name == checkpoint::FILE => {}
             _ if name.ends_with(index::SUFFIX) => remove_orphan(disk, dir, name, &names),
             _ => tracing::warn!(dir, name, "ignored a file that is not a segment"),

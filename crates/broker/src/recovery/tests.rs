@@ -413,3 +413,23 @@ fn a_start_that_changed_is_noticed_without_reading_the_rest() {
         assert!(path.ends_with(segment), "closed: {closed}: {error}");
     }
 }
+
+#[test]
+fn a_copy_of_a_segment_under_another_name_is_left_alone() {
+    let scene = Scene::new(Fsync::Never);
+    let mut log = scene.open();
+    append(&mut log, 6);
+    drop(log);
+    let read = |name: &str| {
+        let file = scene.disk.open(&format!("{DIR}/{name}")).expect("there");
+        file.read_at(0, 1_000_000).expect("read")
+    };
+    let first = read("00000000000000000000.log");
+    for name in ["0.log", "+4.log", "000000000000000000000.log"] {
+        let copy = scene.disk.create(&format!("{DIR}/{name}")).expect("created");
+        copy.append(first.clone()).expect("written");
+        let log = scene.open();
+        assert_eq!((log.start(), log.end()), (0, 6), "{name}");
+        assert_eq!(read(name), first, "{name}");
+    }
+}
