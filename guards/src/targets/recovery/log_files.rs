@@ -160,11 +160,11 @@ fn claimed(header: &BatchHeader) -> Claimed {
 /// The segments by their first offset.
 fn segments<'a>(directory: &'a Directory, dir: &str) -> Vec<(i64, &'a [u8])> {
     let segment = |(name, content): (&str, &'a [u8])| {
-        let base = name.strip_suffix(SEGMENT)?.parse().ok()?;
-        (base >= 0).then_some((base, content))
+        let base: i64 = name.strip_suffix(SEGMENT)?.parse().ok()?;
+        (base >= 0 && name == format!("{base:020}{SEGMENT}")).then_some((base, content))
     };
     let mut segments: Vec<_> = directory.files_in(dir).filter_map(segment).collect();
-    segments.sort_by_key(|(base, content)| (*base, content.len()));
+    segments.sort_by_key(|(base, _)| *base);
     segments
 }
 
