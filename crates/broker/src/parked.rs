@@ -169,6 +169,13 @@ impl Parked {
         }
     }
 
+    /// Ends the waiting of the fetches from a log that is gone.
+    pub(crate) fn gone(&mut self, place: &Place) {
+        for connection in self.readers.get(place).cloned().into_iter().flatten() {
+            self.make_ready(connection);
+        }
+    }
+
     /// Says what the member of a classic group is told that waits on a connection.
     pub(crate) fn answer(&mut self, connection: ConnectionId, answer: Answer) {
         if let Some(Waiting::Group(member)) = self.requests.get_mut(&connection) {

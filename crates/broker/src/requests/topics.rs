@@ -10,7 +10,7 @@ use onrush_wire::message::{delete_topics, init_producer_id};
 use onrush_wire::{ErrorCode, KafkaString, Uuid};
 
 use crate::core::{Core, string};
-use crate::topics::TopicRef;
+use crate::topics::{Place, TopicRef};
 
 /// The first version of DeleteTopics that has an error for brokers which keep all topics.
 const DELETION_DISABLED: i16 = 3;
@@ -81,8 +81,9 @@ impl Core {
                 return Err((ErrorCode::INVALID_REQUEST, reason));
             }
         };
-        let found = self.topics.find(asked).map(|topic| topic.name.clone());
-        let name = found.map_err(|error| (error, "there is no such topic".to_owned()))?;
+        let found = self.topics.find(asked).map(|topic| (topic.name.clone(), topic.partitions()));
+        let (name, partitions) =
+            found.map_err(|error| (error, "there is no such topic".to_owned()))?;
         let unwritten = || {
             let reason = "the broker could not write it to its disk; its log says why".to_owned();
             (ErrorCode::KAFKA_STORAGE_ERROR, reason)
@@ -90,6 +91,12 @@ impl Core {
         // First, so that no crash can leave them for another topic of that name.
         self.offsets.forget_topic(&name).map_err(|_| unwritten())?;
         let id = self.topics.delete(&name).map_err(|_| unwritten())?;
+        // Now, before there is another topic of that name.
+        for partition in 0..partitions {
+            let place = Place { topic: name.clone(), partition };
+            self.settle(&place);
+            self.parked.gone(&place);
+        }
         Ok((name, id))
     }
 
@@ -132,7 +139,6 @@ mod tests {
     use super::*;
     use crate::BrokerConfig;
     use crate::offsets::Committed;
-    use crate::topics::Place;
 
     #[test]
     fn commits_go_before_their_topic() {

@@ -377,6 +377,34 @@ fn a_produce_to_a_topic_that_goes_is_not_left_waiting() {
 }
 
 #[test]
+fn who_waits_for_a_topic_that_goes_hears_of_it_before_another_has_its_name() {
+    let mut scene = Scene::new(Fsync::Always);
+    assert_eq!(scene.produce(1, plain()), None);
+    scene.sync();
+    scene.woken();
+    assert_eq!(scene.produce(1, plain()), None);
+    let partitions = vec![FetchPartition::consumer(0, 1, 1 << 20)];
+    let name = KafkaString::from("t".to_owned());
+    let topics = vec![FetchTopic { name: name.clone(), topic_id: Uuid::ZERO, partitions }];
+    let request =
+        FetchRequest { min_bytes: 1, max_wait_ms: 500, topics, ..FetchRequest::default() };
+    let header = RequestHeader::new(ApiKey::FETCH, VERSION, 1);
+    let waits = scene.ask(2, vec![request.encode(&header).expect("encodes")]);
+    assert!(matches!(waits, Outcome::Parked(_)));
+
+    let request = onrush_wire::message::delete_topics::Request {
+        topic_names: vec![name],
+        ..Default::default()
+    };
+    let deleted = scene.core.delete_topics(5, request);
+    assert_eq!(deleted.responses[0].error_code, 0);
+    let mut woken = scene.core.take_woken();
+    woken.sort_unstable();
+    assert_eq!(woken, [1, 2]);
+    assert_eq!(scene.resume(1).error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+}
+
+#[test]
 fn a_segment_that_is_nearly_full_is_synced_under_every_policy() {
     for fsync in [Fsync::default(), Fsync::Never] {
         let mut scene = Scene::new(fsync);
