@@ -17,6 +17,7 @@ use onrush_wire::{ErrorCode, Uuid, uuid};
 use crate::config::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC};
 use crate::journal::{Entries, Journal};
 use crate::log::{Log, LogLimits};
+use crate::segment::SEGMENT_SUFFIX;
 use crate::settings::{Overrides, TopicSettings};
 use crate::{BrokerConfig, BrokerError, Fsync};
 
@@ -30,6 +31,13 @@ const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Longest topic name: Kafka's limit, which keeps the directory name of a partition short enough
 /// for file systems.
 const MAX_TOPIC_NAME: usize = 249;
+
+/// What to do about a catalogue with nothing in it.
+const EMPTY_REMEDY: &str =
+    "restore the file from a copy, or move the directories of the logs away and start anew";
+
+/// What to do about a catalogue that says something twice.
+const TWICE_REMEDY: &str = "restore the file from a copy";
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +104,7 @@ impl Topics {
         let mut journal = Journal::open(disk, FILE, |entry| record.replay(entry))?;
         let mut entries = Entries::default();
         if record.cluster_id.is_none() {
+            refuse_ownerless(disk)?;
             let entry = Entry::Cluster(uuid::from_random(random.uuid()));
             entry.put(&mut entries);
             record.note(entry);
@@ -131,8 +140,11 @@ impl Topics {
     fn open_logs(&mut self) -> Result<(), BrokerError> {
         for (id, (name, partitions)) in self.record.topics.clone() {
             let limits = self.log_limits(&self.settings_of(id));
+            if self.topics.contains_key(name.as_str()) {
+                return Err(damaged(format!("two topics of the name {name}"), TWICE_REMEDY));
+            }
             let logs = (0..partitions)
-                .map(|partition| Log::open(&self.disk, dir(&name, partition), limits))
+                .map(|partition| self.open_log(dir(&name, partition), limits))
                 .collect::<Result<Vec<_>, _>>()?;
             self.size += logs.iter().map(Log::size).sum::<u64>();
             let name: Arc<str> = name.into();
@@ -145,6 +157,16 @@ impl Topics {
             self.insert(name, id, logs);
         }
         Ok(())
+    }
+
+    /// Opens a log that was begun before its topic came into the catalogue: if it is not there, it was lost.
+    fn open_log(&self, dir: String, limits: LogLimits) -> Result<Log, BrokerError> {
+        if !self.disk.exists(&dir) {
+            let reason = "it is gone, and with it all records of the partition";
+            let source = io::Error::new(io::ErrorKind::NotFound, reason);
+            return Err(BrokerError::storage("open the directory", &dir)(source));
+        }
+        Log::open(&self.disk, dir, limits)
     }
 
     fn insert(&mut self, name: Arc<str>, id: Uuid, logs: Vec<Log>) {
@@ -487,6 +509,25 @@ impl Topics {
     }
 }
 
+/// An error if there are logs although the catalogue is empty: they would be removed when their topics are created again.
+fn refuse_ownerless(disk: &Disk) -> Result<(), BrokerError> {
+    let names = disk.list("").map_err(BrokerError::storage("list", "the data directory"))?;
+    let is_log = |name: &&String| {
+        let files = disk.list(name).unwrap_or_default();
+        files.iter().any(|file| file.ends_with(SEGMENT_SUFFIX))
+    };
+    match names.iter().find(is_log) {
+        Some(log) => {
+            Err(damaged(format!("nothing, although there is the log {log}"), EMPTY_REMEDY))
+        }
+        None => Ok(()),
+    }
+}
+
+fn damaged(reason: String, remedy: &'static str) -> BrokerError {
+    BrokerError::Damaged { path: FILE.to_owned(), position: 0, reason, remedy }
+}
+
 fn dir(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
 }
@@ -524,6 +565,46 @@ mod tests {
         assert_eq!((&*found.name, found.logs.len()), ("flights", 3));
         assert_eq!(topics.iter().count(), 1);
         assert_eq!(topics.new_producer_id().expect("given"), PRODUCER_ID_BLOCK);
+    }
+
+    fn refused(disk: &Disk) -> BrokerError {
+        let opened = Topics::open(disk, &Random::seeded(1), &BrokerConfig::default());
+        opened.expect_err("refused")
+    }
+
+    #[test]
+    fn a_log_that_is_gone_is_not_begun_anew() {
+        let disk = Disk::memory();
+        open(&disk).create(&Random::seeded(2), "t", 2).expect("created");
+        disk.remove_dir("t-1").expect("removed");
+        let error = refused(&disk);
+        assert!(error.to_string().contains("t-1: it is gone"), "{error}");
+        // Who gives it up says so.
+        disk.create_dir("t-1").expect("created");
+        assert_eq!(open(&disk).log("t", 1).expect("there").end(), 0);
+    }
+
+    #[test]
+    fn logs_without_a_catalogue_are_not_taken_for_leftovers() {
+        let disk = Disk::memory();
+        open(&disk).create(&Random::seeded(2), "t", 1).expect("created");
+        disk.open(FILE).expect("there").truncate(0).expect("cut");
+        let error = refused(&disk);
+        assert!(error.to_string().contains("catalogue at byte 0: nothing, although"), "{error}");
+        assert!(disk.exists("t-0"));
+        disk.remove_dir("t-0").expect("moved away");
+        assert_eq!(open(&disk).iter().count(), 0);
+    }
+
+    #[test]
+    fn a_catalogue_with_two_topics_of_a_name_is_refused() {
+        let disk = Disk::memory();
+        let mut topics = open(&disk);
+        topics.create(&Random::seeded(2), "t", 1).expect("created");
+        let (id, name) = (uuid::from_bytes([9; 16]), "t".to_owned());
+        topics.note(vec![Entry::Created { id, partitions: 1, name }]).expect("written");
+        let error = refused(&disk);
+        assert!(error.to_string().contains("two topics of the name t"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,9 @@ use crate::topics::is_topic_name;
 /// The name of the file.
 pub(super) const FILE: &str = "catalogue";
 
+/// Above, producer ids could run out.
+const LAST_PRODUCER_ID: i64 = i64::MAX / 2;
+
 const CLUSTER: u8 = 1;
 const LEADER_EPOCH: u8 = 2;
 const CREATED: u8 = 3;
@@ -173,7 +176,11 @@ impl Entry {
         let cut_off = |error: bytes::TryGetError| error.to_string();
         Ok(match entry.try_get_u8().map_err(cut_off)? {
             CLUSTER => Self::Cluster(take_uuid(&mut entry)?),
-            LEADER_EPOCH => Self::LeaderEpoch(entry.try_get_i32().map_err(cut_off)?),
+            LEADER_EPOCH => match entry.try_get_i32().map_err(cut_off)? {
+                // Every start raises it.
+                epoch @ 0..i32::MAX => Self::LeaderEpoch(epoch),
+                epoch => return Err(format!("the leader epoch {epoch}")),
+            },
             CREATED => {
                 let id = take_uuid(&mut entry)?;
                 let partitions = take_partitions(&mut entry)?;
@@ -184,7 +191,10 @@ impl Entry {
                 Self::Created { id, partitions, name }
             }
             DELETED => Self::Deleted(take_uuid(&mut entry)?),
-            PRODUCER_IDS => Self::ProducerIds(entry.try_get_i64().map_err(cut_off)?),
+            PRODUCER_IDS => match entry.try_get_i64().map_err(cut_off)? {
+                end @ 0..=LAST_PRODUCER_ID => Self::ProducerIds(end),
+                end => return Err(format!("producer ids up to {end}")),
+            },
             PARTITIONS => {
                 let id = take_uuid(&mut entry)?;
                 Self::Partitions { id, partitions: take_partitions(&mut entry)? }
@@ -254,6 +264,26 @@ mod tests {
     use super::*;
     use crate::Fsync;
     use crate::journal::Journal;
+
+    #[test]
+    fn numbers_that_cannot_be_raised_are_refused() {
+        for (entry, reason) in [
+            (Entry::LeaderEpoch(i32::MAX), "leader epoch"),
+            (Entry::LeaderEpoch(-1), "leader epoch"),
+            (Entry::ProducerIds(i64::MAX), "producer ids"),
+            (Entry::ProducerIds(-1), "producer ids"),
+        ] {
+            let disk = Disk::memory();
+            let mut journal = Journal::open(&disk, FILE, |_| Ok(())).expect("opens");
+            let mut entries = Entries::default();
+            entry.put(&mut entries);
+            journal.append(entries, Fsync::Always).expect("written");
+            let mut record = Record::default();
+            let error = Journal::open(&disk, FILE, |entry| record.replay(entry));
+            let error = error.expect_err("refused").to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
 
     #[test]
     fn what_is_rewritten_says_the_same() {
