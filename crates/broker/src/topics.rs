@@ -382,10 +382,8 @@ impl Topics {
         let logs = self.new_logs(name, 0..partitions, &settings)?;
         let set = Entry::Settings { resource: Resource::Topic(id), overrides };
         let created = Entry::Created { id, partitions, name: name.to_owned() };
-        if self.note(vec![set, created]).is_err() {
-            self.remove_dirs(name, 0..partitions);
-            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
-        }
+        // If that fails, the logs stay: after a crash the catalogue may have the topic all the same.
+        self.note(vec![set, created]).map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
         tracing::info!(topic = name, partitions, %id, "created a topic");
         self.insert(name.into(), id, logs);
         self.find(TopicRef::Id(id))
@@ -397,11 +395,9 @@ impl Topics {
         let topic = self.find(TopicRef::Name(name))?;
         let (id, settings) = (topic.id, topic.settings);
         let added = topic.partitions()..partitions;
-        let logs = self.new_logs(name, added.clone(), &settings)?;
-        if self.note(vec![Entry::Partitions { id, partitions }]).is_err() {
-            self.remove_dirs(name, added);
-            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
-        }
+        let logs = self.new_logs(name, added, &settings)?;
+        let noted = self.note(vec![Entry::Partitions { id, partitions }]);
+        noted.map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
         if let Some(topic) = self.topics.get_mut(name) {
             topic.logs.extend(logs);
         }
@@ -542,6 +538,8 @@ fn is_topic_name(name: &str) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use onrush_runtime::disk::MemoryDisk;
+
     use super::*;
 
     fn open(disk: &Disk) -> Topics {
@@ -582,6 +580,20 @@ mod tests {
         // Who gives it up says so.
         disk.create_dir("t-1").expect("created");
         assert_eq!(open(&disk).log("t", 1).expect("there").end(), 0);
+    }
+
+    #[test]
+    fn a_topic_that_could_not_be_noted_keeps_its_logs_until_it_is_created_again() {
+        let memory = MemoryDisk::default();
+        let disk = Disk::Memory(memory.clone());
+        let mut topics = open(&disk);
+        let mut create = || topics.create(&Random::seeded(2), "t", 1).map(|topic| topic.id);
+        // The directories of the data and of the log are synced first.
+        memory.fail_syncs_after(2, 1);
+        assert_eq!(create(), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+        assert!(disk.exists("t-0"));
+        let id = create().expect("created");
+        assert_eq!(open(&disk).find(TopicRef::Id(id)).expect("there").partitions(), 1);
     }
 
     #[test]
