@@ -10,7 +10,7 @@ use onrush_runtime::Instant;
 
 use crate::emit::{Delivery, Outgoing, Outlet, OutletError};
 use crate::inbox::Inbox;
-use crate::message::{LaneInput, Post, WorkerInput};
+use crate::message::{LaneInput, WorkerInput};
 use crate::source::Slice;
 
 /// Gives slices to a lane.
@@ -51,11 +51,11 @@ impl AckSink for LaneAcks {
 }
 
 /// Gives acknowledgements to a worker.
-pub(crate) struct WorkerAcks(pub(crate) Arc<Post>);
+pub(crate) struct WorkerAcks(pub(crate) Arc<Inbox<WorkerInput>>);
 
 impl AckSink for WorkerAcks {
     fn acked(&self, acked: Acked) {
-        self.0.inbox.push(WorkerInput::Delivered(delivery(acked)));
+        self.0.push(WorkerInput::Delivered(delivery(acked)));
     }
 }
 

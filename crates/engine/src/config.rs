@@ -27,12 +27,15 @@ pub const SLOTS: usize = 256;
 pub const IN_FLIGHT: u64 = 10_000;
 /// Most events of a run.
 pub const RUN_EVENTS: u64 = 1_024;
+/// Most events without order that a worker is given at a time: so many wait behind one that is stuck.
+pub const UNORDERED_EVENTS: u64 = 64;
 /// Most bytes of the records of one batch after decompression.
 pub const BATCH_BYTES: usize = 64 << 20;
 /// What a worker that is in the middle of a run waits before it tells what it has finished.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(5);
-/// Share of a partition below which it is never paused, so that one whole fetch always fits.
-pub const PARTITION_SHARE_MIN: usize = 2 << 20;
+/// Share of a partition below which it is never held back. It is what makes a fetch efficient; more
+/// than 400 partitions need a larger budget than the default.
+pub const PARTITION_SHARE_MIN: usize = 128 << 10;
 
 const _: () = assert!(DRAIN_DEADLINE.as_millis() * 2 < REBALANCE_TIMEOUT.as_millis());
 
@@ -57,6 +60,16 @@ pub enum Mode {
     /// On worker threads, for handlers that block.
     EachBlocking {
         /// How many threads.
+        concurrency: NonZeroUsize,
+    },
+    /// As tasks, one event at a time each, for handlers that await.
+    EachAsync {
+        /// How many tasks.
+        concurrency: NonZeroUsize,
+    },
+    /// As tasks, several events at a time each.
+    EachBatch {
+        /// How many tasks.
         concurrency: NonZeroUsize,
     },
 }
@@ -141,6 +154,9 @@ pub struct EngineConfig {
     pub byte_budget: usize,
     /// See [`IN_FLIGHT`]; each lane has an equal part.
     pub in_flight: u64,
+    /// How long an event (or a batch) may take: a task is cancelled after this time, a thread's event
+    /// is counted.
+    pub time_limit: Option<Duration>,
     /// Where events go whose handler failed; `None` is the event's topic with `.dead-letter` after
     /// it.
     pub dead_letter_topic: Option<String>,
@@ -175,6 +191,7 @@ impl EngineConfig {
             rebalance_timeout: REBALANCE_TIMEOUT,
             byte_budget: BYTE_BUDGET,
             in_flight: IN_FLIGHT,
+            time_limit: None,
             dead_letter_topic: None,
             failures: FailurePolicy::default(),
             start: Start::default(),

@@ -33,13 +33,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::assignment::{Assignment, Holding, Placement, TOKEN_STRIDE};
+use crate::budget::Budget;
 use crate::client::LaneSink;
 use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
 use crate::config::{EngineConfig, HOOK_DEADLINE, Sabotage, Start};
 use crate::error::{EngineError, PartitionStopped};
 use crate::inbox::Inbox;
-use crate::message::{Asker, Assign, ControlInput, LaneInput, Post, Purpose, StartAt, WorkerInput};
+use crate::message::{Asker, Assign, ControlInput, LaneInput, Purpose, StartAt, WorkerInput};
 use crate::metadata::Metadata;
 use crate::metrics::Metrics;
 use crate::retry_topic::Ladder;
@@ -89,7 +90,7 @@ enum Phase {
 pub(crate) struct Crew {
     pub(crate) inbox: Arc<Inbox<ControlInput>>,
     pub(crate) lanes: Vec<Arc<Inbox<LaneInput>>>,
-    pub(crate) posts: Vec<Arc<Post>>,
+    pub(crate) workers: Vec<Arc<Inbox<WorkerInput>>>,
 }
 
 /// Parts of the client.
@@ -141,7 +142,7 @@ impl Control {
             .map(|lane| Arc::new(LaneSink(Arc::clone(lane))) as Arc<dyn FetchSink>)
             .collect();
         let (placement, running) =
-            (Placement::new(crew.lanes.len()), crew.lanes.len() + crew.posts.len());
+            (Placement::new(crew.lanes.len()), crew.lanes.len() + crew.workers.len());
         let ladder = Arc::new(config.ladder().unwrap_or_default());
         Self {
             config,
@@ -230,9 +231,9 @@ impl Control {
         let give_up = clock.now() + HOOK_DEADLINE;
         while running > 0 && !matches!(failed, Some(EngineError::Panicked { .. })) {
             // Lanes first: workers have to tell handlers which partitions have gone.
-            if running <= crew.posts.len() && !told {
+            if running <= crew.workers.len() && !told {
                 told = true;
-                crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
+                crew.workers.iter().for_each(|worker| worker.push(WorkerInput::Close));
             }
             if timeout_at(give_up, crew.inbox.wake().notified()).await.is_err() {
                 tracing::warn!(
@@ -240,7 +241,7 @@ impl Control {
                     code = %Fault::DrainDeadline,
                     "handlers do not return: their threads are left behind"
                 );
-                crew.posts.iter().for_each(|post| post.inbox.push(WorkerInput::Close));
+                crew.workers.iter().for_each(|worker| worker.push(WorkerInput::Close));
                 break;
             }
             crew.inbox.take(&mut mail);
@@ -312,10 +313,11 @@ impl Control {
         self.look_up_starts(starting);
     }
 
-    /// Each partition may queue its part of half the budget; the other half is on its way or in
-    /// batches at work.
+    /// The share of each partition changes with their number.
     fn share(&self) {
-        let share = self.config.byte_budget / 2 / self.held.len().max(1);
+        let budget = Budget::new(self.config.byte_budget, self.config.failures.parked_bytes);
+        let share = budget.share(self.held.len());
+        self.cluster.fetcher.set_partition_bytes(share);
         self.crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Share(share)));
     }
 
@@ -658,7 +660,7 @@ impl Control {
             match asker {
                 Asker::Lane(lane) => self.crew.lanes[lane].push(LaneInput::Topic(topic, result)),
                 Asker::Worker(worker) => {
-                    self.crew.posts[worker].inbox.push(WorkerInput::Topic(topic, result))
+                    self.crew.workers[worker].push(WorkerInput::Topic(topic, result))
                 }
             }
         }

@@ -24,6 +24,8 @@ pub const ORIGIN_TOPIC: &str = "onrush.origin.topic";
 pub const ORIGIN_PARTITION: &str = "onrush.origin.partition";
 /// Header: its offset.
 pub const ORIGIN_OFFSET: &str = "onrush.origin.offset";
+/// Header of a batch that cannot be read: the last offset that it took with it.
+pub const ORIGIN_LAST_OFFSET: &str = "onrush.origin.last_offset";
 /// Header: its timestamp.
 pub const ORIGIN_TIMESTAMP: &str = "onrush.origin.timestamp";
 /// Header: the code under which a person finds what to do.

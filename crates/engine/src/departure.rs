@@ -1,30 +1,34 @@
 //! Events that leave their partition for another topic: the dead letters, or a retry topic. They
-//! have their outcome when that topic acknowledged them.
+//! have their outcome when that topic acknowledged them. A batch that cannot be read goes to the
+//! dead letters as a whole, as it came.
 //!
 //! Every departure costs a token of the partition; see [`dead_letter`](crate::dead_letter).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use onrush_record::{Header, Record};
 use onrush_runtime::{Fault, Instant};
 
 use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
 use crate::dead_letter::{
-    ATTEMPTS, CODE, ERROR, FIRST_FAILURE, LAST_FAILURE, ORIGIN_OFFSET, ORIGIN_PARTITION,
-    ORIGIN_TIMESTAMP, ORIGIN_TOPIC, RETRY_DUE, Tokens,
+    ATTEMPTS, CODE, ERROR, FIRST_FAILURE, LAST_FAILURE, ORIGIN_LAST_OFFSET, ORIGIN_OFFSET,
+    ORIGIN_PARTITION, ORIGIN_TIMESTAMP, ORIGIN_TOPIC, RETRY_DUE, Tokens,
 };
 use crate::emit::{Emitter, Outgoing, OutletError, Settled};
 use crate::lineage::Lineage;
 use crate::metrics::Outcome;
 use crate::parked::{Place, Trial};
+use crate::slot::UNORDERED;
 
 /// Headers that a departure sets: what an earlier one left of them is replaced.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     ORIGIN_TOPIC,
     ORIGIN_PARTITION,
     ORIGIN_OFFSET,
+    ORIGIN_LAST_OFFSET,
     ORIGIN_TIMESTAMP,
     CODE,
     ERROR,
@@ -33,6 +37,9 @@ const OURS: [&str; 10] = [
     LAST_FAILURE,
     RETRY_DUE,
 ];
+
+/// How often a batch was read that goes to the dead letters.
+const READS: u32 = 2;
 
 /// Which tokens a departure costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,25 +50,111 @@ pub(crate) enum Bucket {
     Undecodable,
 }
 
-/// An event on its way out.
+/// What is on its way out.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    pub(crate) place: Place,
-    pub(crate) slot: u32,
-    pub(crate) trial: Trial,
+    pub(crate) leaving: Leaving,
     /// Where to.
     pub(crate) topic: Arc<str>,
-    /// When a retry topic's event is to be tried, in milliseconds since 1970; a dead letter never
-    /// is.
-    pub(crate) due: Option<i64>,
     /// Its token is spent.
     pub(crate) paid: bool,
 }
 
+/// What leaves.
+#[derive(Debug)]
+pub(crate) enum Leaving {
+    /// An event that failed.
+    Event(Failed),
+    /// A batch that cannot be read.
+    Batch(Unread),
+}
+
+/// An event that failed, and was tried for the last time here.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) place: Place,
+    pub(crate) slot: u32,
+    pub(crate) trial: Trial,
+    /// When a retry topic's event is to be tried, in milliseconds since 1970; a dead letter never
+    /// is.
+    pub(crate) due: Option<i64>,
+}
+
+/// A batch that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// As it came.
+    pub(crate) bytes: Bytes,
+    /// The offsets that it takes with it.
+    pub(crate) run: OffsetRun,
+    pub(crate) error: String,
+    pub(crate) found_millis: i64,
+}
+
 impl Departure {
+    /// The first offset that it concerns.
+    pub(crate) fn offset(&self) -> i64 {
+        match &self.leaving {
+            Leaving::Event(failed) => failed.place.offset,
+            Leaving::Batch(unread) => unread.run.first,
+        }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn error(&self) -> &str {
+        match &self.leaving {
+            Leaving::Event(failed) => &failed.trial.error,
+            Leaving::Batch(unread) => &unread.error,
+        }
+    }
+
+    fn send(
+        &self,
+        holding: &Holding,
+        origin: Origin,
+        emitter: &mut Emitter,
+        now: Instant,
+    ) -> Result<(), OutletError> {
+        match &self.leaving {
+            Leaving::Event(failed) => failed.send(&self.topic, holding, origin, emitter, now),
+            Leaving::Batch(unread) => unread.send(&self.topic, holding, origin, emitter, now),
+        }
+    }
+}
+
+impl Unread {
+    fn send(
+        &self,
+        topic: &str,
+        holding: &Holding,
+        origin: Origin,
+        emitter: &mut Emitter,
+        now: Instant,
+    ) -> Result<(), OutletError> {
+        let assignment = &holding.assignment;
+        let told = [
+            (ORIGIN_TOPIC, assignment.topic.to_string()),
+            (ORIGIN_PARTITION, assignment.partition.to_string()),
+            (ORIGIN_OFFSET, self.run.first.to_string()),
+            (ORIGIN_LAST_OFFSET, self.run.last.to_string()),
+            (CODE, Fault::CorruptBatch.to_string()),
+            (ERROR, self.error.clone()),
+            (ATTEMPTS, READS.to_string()),
+        ];
+        let headers =
+            told.each_ref().map(|(key, text)| Header { key, value: Some(text.as_bytes()) });
+        let (slot, outcome) = (UNORDERED, Outcome::Skipped);
+        let settled = Settled { origin, slot, run: self.run, outcome };
+        let (timestamp, key, value) = (self.found_millis, None, Some(&*self.bytes));
+        emitter.send(settled, &Outgoing { topic, timestamp, key, value, headers: &headers }, now)
+    }
+}
+
+impl Failed {
     /// Writes the event to its topic.
     fn send(
         &self,
+        topic: &str,
         holding: &Holding,
         origin: Origin,
         emitter: &mut Emitter,
@@ -95,7 +188,6 @@ impl Departure {
         let settled = Settled { origin, slot: self.slot, run, outcome };
         // By its own time it might have expired in the retry topic before it is read there.
         let timestamp = if self.due.is_some() { self.trial.last_millis } else { lineage.timestamp };
-        let topic = &*self.topic;
         let (key, value, headers) = (record.key, record.value, &*headers);
         emitter.send(settled, &Outgoing { topic, timestamp, key, value, headers }, now)
     }
@@ -177,11 +269,10 @@ impl Gate {
         (sent, None)
     }
 
-    /// Forgets what waits: how the events were tried. Tokens that were spent for nothing are given
-    /// back.
-    pub(crate) fn clear(&mut self) -> Vec<(i64, Trial)> {
+    /// Gives what waits. Tokens that were spent for nothing are given back.
+    pub(crate) fn clear(&mut self) -> Vec<Departure> {
         let paid = self.waiting.iter().filter(|departure| departure.paid).count();
         (0..paid).for_each(|_| self.tokens.give_back());
-        self.waiting.drain(..).map(|departure| (departure.place.offset, departure.trial)).collect()
+        self.waiting.drain(..).collect()
     }
 }

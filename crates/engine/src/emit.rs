@@ -76,6 +76,9 @@ pub enum EmitError {
     /// The event emitted too much for the room there is.
     #[error("one event emitted more than {SPILL_LIMIT} bytes while the producer had no room")]
     TooMuch,
+    /// The handler of the event has returned: a context does not outlive its event.
+    #[error("the event has its outcome already; emit before its handler returns")]
+    Late,
 }
 
 /// What became of a batch.
@@ -113,7 +116,7 @@ struct Spilled {
     key: Option<Box<[u8]>>,
     value: Option<Box<[u8]>>,
     headers: Vec<OwnedHeader>,
-    waiting: Option<(Settled, u32)>,
+    waiting: Vec<(Settled, u32)>,
 }
 
 impl Spilled {
@@ -195,7 +198,7 @@ impl Emitter {
                 .iter()
                 .map(|header| (header.key.into(), header.value.map(Into::into)))
                 .collect(),
-            waiting: None,
+            waiting: Vec::new(),
         };
         if self.spill_bytes + spilled.len() > SPILL_LIMIT {
             return Err(EmitError::TooMuch);
@@ -221,7 +224,23 @@ impl Emitter {
         }
         self.batches = batches;
         self.batches.clear();
-        self.spill.iter_mut().for_each(|spilled| spilled.waiting = Some((settled, shared)));
+        self.spill.iter_mut().for_each(|spilled| spilled.waiting = vec![(settled, shared)]);
+    }
+
+    /// All these events, of one call, returned: each waits for everything that was emitted.
+    pub(crate) fn settle_all(&mut self, all: &[Settled]) {
+        if let [one] = all {
+            return self.settle_later(*one);
+        }
+        let count = (self.batches.len() + self.spill.len()) as u32;
+        let batches = std::mem::take(&mut self.batches);
+        for settled in all {
+            let shared = if count == 1 { ALONE } else { self.share(count) };
+            batches.iter().for_each(|batch| self.wait(*batch, *settled, shared));
+            self.spill.iter_mut().for_each(|spilled| spilled.waiting.push((*settled, shared)));
+        }
+        self.batches = batches;
+        self.batches.clear();
     }
 
     /// The event that runs now failed: what it emitted is written, but nobody waits for it.
@@ -334,15 +353,18 @@ impl Emitter {
             match self.outlet.append(&record, now) {
                 Ok(batch) => {
                     self.spill_bytes -= spilled.len();
-                    match spilled.waiting {
-                        Some((settled, shared)) => self.wait(batch, settled, shared),
+                    if spilled.waiting.is_empty() {
                         // Its event is parked: it waits when its call has ended.
-                        None => self.note(batch),
+                        self.note(batch);
+                    }
+                    for (settled, shared) in spilled.waiting {
+                        self.wait(batch, settled, shared);
                     }
                 }
                 Err(OutletError::Refused(reason)) => {
-                    let origins =
-                        spilled.waiting.map(|(settled, _)| settled.origin).into_iter().collect();
+                    let mut origins: Vec<_> =
+                        spilled.waiting.iter().map(|(settled, _)| settled.origin).collect();
+                    origins.dedup();
                     self.abandon();
                     return Err(Undelivered { origins, reason });
                 }
@@ -367,7 +389,7 @@ impl Emitter {
         let origins = self
             .spill
             .iter()
-            .filter_map(|spilled| spilled.waiting.map(|(settled, _)| settled.origin))
+            .flat_map(|spilled| spilled.waiting.iter().map(|(settled, _)| settled.origin))
             .collect();
         self.abandon();
         Some(origins)

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use onrush_kafka::{Client, ClientConfig, FetchConfig, Fetcher, GroupConfig, Member, Producer};
+use onrush_kafka::{
+    Client, ClientConfig, Credit, FetchConfig, Fetcher, GroupConfig, Member, Producer,
+};
 use onrush_runtime::{Executor, Runtime, Task, Wake, Work};
 use tokio::sync::{oneshot, watch};
 
+use crate::budget::Budget;
 use crate::client::{AppenderOutlet, LaneAcks, WorkerAcks};
 use crate::config::{EngineConfig, Mode, Saboteur};
 use crate::control::{Cluster, Control, Crew, Ended, have_retry_topics};
@@ -14,13 +17,16 @@ use crate::error::{EngineError, PartitionStopped};
 use crate::handler::{HandlerFactory, Place};
 use crate::inbox::Inbox;
 use crate::lane::{Lane, LaneConfig, Runner};
-use crate::message::{ControlInput, Post};
+use crate::message::{ControlInput, LaneInput, WorkerInput};
 use crate::metrics::{Counts, Metrics, Snapshot};
-use crate::worker::Worker;
+use crate::pool::{Pool, Taker};
+use crate::worker::group::{Group, TaskInput, Team};
+use crate::worker::station::{Station, StationConfig};
+use crate::worker::{Lanes, Tasks, Worker, WorkerConfig};
 
 /// Smallest byte budget: two whole fetches.
 pub const BYTE_BUDGET_MIN: usize = 16 << 20;
-/// Most worker threads.
+/// Most worker threads or tasks.
 pub const CONCURRENCY_MAX: usize = 4_096;
 
 /// An engine that runs. It goes on when this is dropped; [`Handle::shutdown`] ends it.
@@ -37,12 +43,18 @@ pub struct Engine {
 pub struct Handle {
     metrics: Arc<Metrics>,
     shutdown: Arc<watch::Sender<bool>>,
+    lanes: Arc<[Arc<Inbox<LaneInput>>]>,
 }
 
 impl Handle {
     /// Drains, commits, leaves the group and ends. [`Engine::run`] returns when that is done.
     pub fn shutdown(&self) {
         self.shutdown.send_replace(true);
+    }
+
+    /// Tries again what the answer to failed events has paused; see [`Answer`](crate::Answer).
+    pub fn resume(&self) {
+        self.lanes.iter().for_each(|lane| lane.push(LaneInput::Resume));
     }
 
     /// Whether both belong to one engine.
@@ -65,6 +77,14 @@ pub struct Summary {
     pub stopped: Vec<PartitionStopped>,
 }
 
+/// The handlers of an engine.
+pub enum Handlers {
+    /// On the lanes or on worker threads.
+    Called(Box<dyn HandlerFactory>),
+    /// As tasks.
+    Awaited(Tasks),
+}
+
 impl Engine {
     /// Connects, joins the group and starts the threads.
     ///
@@ -76,6 +96,44 @@ impl Engine {
         client: ClientConfig,
         factory: impl HandlerFactory,
     ) -> Result<(Self, Handle), EngineError> {
+        if !matches!(config.mode, Mode::Each | Mode::EachBlocking { .. }) {
+            return Err(EngineError::Config("handlers that await run as tasks".to_owned()));
+        }
+        Self::start_any(config, runtime, client, Callers::Threads(&factory)).await
+    }
+
+    /// The same, with handlers of any kind; those that await run as tasks on `executor`, whose
+    /// runtime needs timers.
+    ///
+    /// # Errors
+    /// See [`Engine::start`].
+    pub async fn start_with(
+        config: EngineConfig,
+        runtime: &Runtime,
+        client: ClientConfig,
+        handlers: Handlers,
+        executor: Executor,
+    ) -> Result<(Self, Handle), EngineError> {
+        match handlers {
+            Handlers::Called(factory) => Self::start(config, runtime, client, factory).await,
+            Handlers::Awaited(_)
+                if !matches!(config.mode, Mode::EachAsync { .. } | Mode::EachBatch { .. }) =>
+            {
+                Err(EngineError::Config("tasks are for handlers that await".to_owned()))
+            }
+            Handlers::Awaited(tasks) => {
+                let callers = Callers::Tasks(&tasks, &executor);
+                Self::start_any(config, runtime, client, callers).await
+            }
+        }
+    }
+
+    async fn start_any(
+        config: EngineConfig,
+        runtime: &Runtime,
+        client: ClientConfig,
+        callers: Callers<'_>,
+    ) -> Result<(Self, Handle), EngineError> {
         check(&config)?;
         let io = executor(runtime, "onrush-io")?;
         let control = executor(runtime, "onrush-control")?;
@@ -83,10 +141,8 @@ impl Engine {
         let metrics = Arc::new(Metrics::new(config.lanes.get()));
         let crew = Crew {
             inbox: Arc::new(Inbox::new(Wake::new())),
-            lanes: (0..config.lanes.get()).map(|_| Arc::new(Inbox::new(Wake::new()))).collect(),
-            posts: (0..workers(config.mode))
-                .map(|_| Arc::new(Post::new(Inbox::new(Wake::new()))))
-                .collect(),
+            lanes: inboxes(config.lanes.get()),
+            workers: inboxes(emitters(&config)),
         };
         let threads = Threads {
             config: &config,
@@ -94,9 +150,10 @@ impl Engine {
             control: &control,
             crew: &crew,
             producer: &cluster.producer,
+            credit: cluster.fetcher.credit(),
         };
-        threads.start_lanes(&metrics, &factory)?;
-        threads.start_workers(&factory)?;
+        threads.start_all(&metrics, callers)?;
+        let lanes = crew.lanes.clone().into();
         let driver = Control::new(
             config,
             cluster,
@@ -112,7 +169,7 @@ impl Engine {
             // Nobody waits for an engine whose `run` was dropped.
             let _ = tell.send(end);
         });
-        let handle = Handle { metrics: Arc::clone(&metrics), shutdown: Arc::new(shutdown) };
+        let handle = Handle { metrics: Arc::clone(&metrics), shutdown: Arc::new(shutdown), lanes };
         Ok((Self { metrics, ended, control: task, _executors: [io, control] }, handle))
     }
 
@@ -149,18 +206,46 @@ fn check(config: &EngineConfig) -> Result<(), EngineError> {
     } else if let Err(problem) = config.ladder() {
         problem
     } else if workers(config.mode) > CONCURRENCY_MAX {
-        format!("a concurrency above {CONCURRENCY_MAX} threads does not pay")
+        format!("a concurrency above {CONCURRENCY_MAX} does not pay")
     } else {
         return Ok(());
     };
     Err(EngineError::Config(problem))
 }
 
+/// Events that are called at once, beside those on lanes.
 fn workers(mode: Mode) -> usize {
     match mode {
         Mode::Each => 0,
-        Mode::EachBlocking { concurrency } => concurrency.get(),
+        Mode::EachBlocking { concurrency }
+        | Mode::EachAsync { concurrency }
+        | Mode::EachBatch { concurrency } => concurrency.get(),
     }
+}
+
+fn budget(config: &EngineConfig) -> Budget {
+    Budget::new(config.byte_budget, config.failures.parked_bytes)
+}
+
+/// What workers emit through: threads have one each, tasks one per core.
+fn emitters(config: &EngineConfig) -> usize {
+    match config.mode {
+        Mode::Each | Mode::EachBlocking { .. } => workers(config.mode),
+        Mode::EachAsync { .. } | Mode::EachBatch { .. } => {
+            workers(config.mode).min(config.lanes.get())
+        }
+    }
+}
+
+fn inboxes<T>(count: usize) -> Vec<Arc<Inbox<T>>> {
+    (0..count).map(|_| Arc::new(Inbox::new(Wake::new()))).collect()
+}
+
+/// Who calls handlers.
+enum Callers<'a> {
+    /// Lanes or workers.
+    Threads(&'a dyn HandlerFactory),
+    Tasks(&'a Tasks, &'a Executor),
 }
 
 fn executor(runtime: &Runtime, name: &str) -> Result<Executor, EngineError> {
@@ -183,9 +268,10 @@ async fn connect(
     let producer = Producer::start(&client, config.producer.clone())
         .await
         .map_err(failed("starting the producer"))?;
-    let defaults = FetchConfig::default();
+    let (budget, defaults) = (budget(config), FetchConfig::default());
     let fetch = FetchConfig {
-        budget: config.byte_budget,
+        budget: budget.pool,
+        reserve: budget.reserve(),
         max_fetch_bytes: defaults.max_fetch_bytes.min(config.byte_budget / 4),
         ..defaults
     };
@@ -210,13 +296,48 @@ struct Threads<'a> {
     control: &'a Executor,
     crew: &'a Crew,
     producer: &'a Producer,
+    credit: Credit,
 }
 
 impl Threads<'_> {
+    fn start_all(&self, metrics: &Metrics, callers: Callers<'_>) -> Result<(), EngineError> {
+        let workers = &self.crew.workers;
+        match (callers, self.config.mode) {
+            (Callers::Threads(factory), Mode::Each) => {
+                let inline = |number| Runner::Inline(factory.make(Place::Lane(number)));
+                self.start_lanes(metrics, inline)
+            }
+            (Callers::Threads(factory), _) => {
+                let taker = |(emitter, inbox): (usize, &Arc<Inbox<WorkerInput>>)| Taker {
+                    wake: inbox.wake().clone(),
+                    emitter,
+                };
+                let pool = Arc::new(Pool::new(workers.iter().enumerate().map(taker).collect()));
+                self.start_lanes(metrics, |_| self.runner(&pool))?;
+                self.start_workers(&pool, factory)
+            }
+            (Callers::Tasks(tasks, executor), _) => {
+                let inboxes: Vec<Arc<Inbox<TaskInput>>> = inboxes(self::workers(self.config.mode));
+                let taker = |(number, inbox): (usize, &Arc<Inbox<TaskInput>>)| Taker {
+                    wake: inbox.wake().clone(),
+                    emitter: number % workers.len(),
+                };
+                let pool = Arc::new(Pool::new(inboxes.iter().enumerate().map(taker).collect()));
+                self.start_lanes(metrics, |_| self.runner(&pool))?;
+                self.start_tasks(&pool, &inboxes, tasks, executor);
+                Ok(())
+            }
+        }
+    }
+
+    fn runner(&self, pool: &Arc<Pool>) -> Runner {
+        Runner::Workers { pool: Arc::clone(pool), inboxes: self.crew.workers.clone() }
+    }
+
     fn start_lanes(
         &self,
         metrics: &Metrics,
-        factory: &dyn HandlerFactory,
+        runner: impl Fn(usize) -> Runner,
     ) -> Result<(), EngineError> {
         let lanes = self.config.lanes.get();
         let saboteur = Saboteur::new(self.config.sabotage);
@@ -229,16 +350,12 @@ impl Threads<'_> {
                 slots: self.config.slots.get(),
                 in_flight: (self.config.in_flight / lanes as u64).max(1),
                 clock: self.runtime.clock,
-                open_bytes: self.config.byte_budget / 2 / lanes,
+                credit: self.credit.clone(),
                 dead_letter_topic: self.config.dead_letter_topic.as_deref().map(Into::into),
                 failures: Arc::clone(&failures),
                 ladder: Arc::clone(&ladder),
-                parked_bytes: failures.parked_bytes / lanes,
+                parked_bytes: budget(self.config).parked / lanes,
                 random: self.runtime.random.fork(),
-            };
-            let runner = match self.config.mode {
-                Mode::Each => Runner::Inline(factory.make(Place::Lane(number))),
-                Mode::EachBlocking { .. } => Runner::Workers(self.crew.posts.clone()),
             };
             let emitter = self.emitter(Arc::new(LaneAcks(Arc::clone(inbox))), inbox.wake());
             let control = Arc::clone(&self.crew.inbox);
@@ -246,7 +363,7 @@ impl Threads<'_> {
                 config,
                 Arc::clone(inbox),
                 control,
-                runner,
+                runner(number),
                 emitter,
                 metrics.lane(number),
             );
@@ -256,16 +373,68 @@ impl Threads<'_> {
         Ok(())
     }
 
-    fn start_workers(&self, factory: &dyn HandlerFactory) -> Result<(), EngineError> {
-        for (number, post) in self.crew.posts.iter().enumerate() {
-            let emitter = self.emitter(Arc::new(WorkerAcks(Arc::clone(post))), post.inbox.wake());
-            let (lanes, control) = (self.crew.lanes.clone(), Arc::clone(&self.crew.inbox));
-            let (handler, clock) = (factory.make(Place::Worker(number)), self.runtime.clock);
-            let worker =
-                Worker::new(number, Arc::clone(post), lanes, control, clock, handler, emitter);
-            self.start(format!("onrush-worker-{number}"), post.inbox.wake(), Box::new(worker))?;
+    fn start_workers(
+        &self,
+        pool: &Arc<Pool>,
+        factory: &dyn HandlerFactory,
+    ) -> Result<(), EngineError> {
+        for (number, inbox) in self.crew.workers.iter().enumerate() {
+            let emitter = self.emitter(Arc::new(WorkerAcks(Arc::clone(inbox))), inbox.wake());
+            let config = WorkerConfig {
+                number,
+                inbox: Arc::clone(inbox),
+                pool: Arc::clone(pool),
+                lanes: self.crew.lanes.clone(),
+                control: Arc::clone(&self.crew.inbox),
+                clock: self.runtime.clock,
+                time_limit: self.config.time_limit,
+            };
+            let worker = Worker::new(config, factory.make(Place::Worker(number)), emitter);
+            self.start(format!("onrush-worker-{number}"), inbox.wake(), Box::new(worker))?;
         }
         Ok(())
+    }
+
+    fn start_tasks(
+        &self,
+        pool: &Arc<Pool>,
+        inboxes: &[Arc<Inbox<TaskInput>>],
+        tasks: &Tasks,
+        executor: &Executor,
+    ) {
+        let groups = self.crew.workers.len();
+        for (number, inbox) in self.crew.workers.iter().enumerate() {
+            let emitter = self.emitter(Arc::new(WorkerAcks(Arc::clone(inbox))), inbox.wake());
+            let config = Team {
+                number,
+                inbox: Arc::clone(inbox),
+                tasks: inboxes.iter().skip(number).step_by(groups).cloned().collect(),
+                lanes: Lanes(self.crew.lanes.clone()),
+                control: Arc::clone(&self.crew.inbox),
+                clock: self.runtime.clock,
+            };
+            let group = Arc::new(Group::new(config, emitter));
+            for (task, inbox) in inboxes.iter().enumerate().skip(number).step_by(groups) {
+                let station = Station::new(StationConfig {
+                    number: task,
+                    group: Arc::clone(&group),
+                    inbox: Arc::clone(inbox),
+                    pool: Arc::clone(pool),
+                    time_limit: self.config.time_limit,
+                });
+                executor.spawn(tasks.make(task, station));
+            }
+            self.drive(number, group);
+        }
+    }
+
+    fn drive(&self, number: usize, group: Arc<Group>) {
+        let (control, driver) = (Arc::clone(&self.crew.inbox), Arc::clone(&group));
+        let task = self.control.spawn(driver.drive());
+        self.control.spawn(async move {
+            let well = task.join().await && group.is_whole();
+            control.push(ControlInput::Ended(format!("onrush-tasks-{number}"), well));
+        });
     }
 
     fn emitter(&self, acks: Arc<dyn onrush_kafka::AckSink>, room: &Wake) -> Emitter {

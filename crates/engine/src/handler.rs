@@ -8,6 +8,7 @@ use onrush_runtime::Instant;
 use crate::assignment::{Assignment, Holding};
 use crate::emit::{EmitError, Emitter, Outgoing};
 use crate::failure::HandlerError;
+use crate::lineage::{Lineage, event_time};
 
 /// An event, borrowed from the batch in which it came.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +19,7 @@ pub struct Event<'a> {
     pub partition: i32,
     /// Its place in the partition.
     pub offset: i64,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970; in a retry topic the time of the event that moved there.
     pub timestamp: i64,
     /// The key; events without one have no order among each other.
     pub key: Option<&'a [u8]>,
@@ -28,6 +29,7 @@ pub struct Event<'a> {
     pub headers: Headers<'a>,
     /// The member epoch under which the partition is held: a sink may fence by it.
     pub epoch: i32,
+    pub(crate) is_retry_topic: bool,
 }
 
 impl<'a> Event<'a> {
@@ -37,12 +39,19 @@ impl<'a> Event<'a> {
             topic: &holding.assignment.topic,
             partition: holding.assignment.partition,
             offset: record.offset,
-            timestamp: record.timestamp,
+            timestamp: event_time(holding, record),
             key: record.key,
             value: record.value,
             headers: record.headers,
             epoch: holding.assignment.epoch,
+            is_retry_topic: holding.is_retry_topic,
         }
+    }
+
+    /// Where it came from first, and how often it failed since: in a retry topic that is another
+    /// place than where it lies now.
+    pub fn origin(&self) -> Lineage<'a> {
+        Lineage::of_event(self)
     }
 }
 
@@ -78,8 +87,10 @@ where
 pub enum Place {
     /// Inline, on the lane with this number.
     Lane(usize),
-    /// On the worker with this number.
+    /// On the worker thread with this number.
     Worker(usize),
+    /// In the task with this number.
+    Task(usize),
 }
 
 /// Makes handlers.

@@ -18,6 +18,7 @@ use crate::emit::{Emitter, Settled};
 use crate::failure::HandlerError;
 use crate::handler::{Context, Event, Handler};
 use crate::ledger::{Ledger, LedgerError};
+use crate::lineage::event_time;
 use crate::metadata::Note;
 use crate::metrics::Outcome;
 use crate::parked::{Line, Parked, failed_before};
@@ -285,7 +286,7 @@ impl Caller<'_> {
         }
         (walked.at, walked.offset) = (at, offset);
         walked.called += 1;
-        self.cx.turn_to(record.timestamp);
+        self.cx.turn_to(event_time(self.holding, record));
         if let Err(error) = self.handler.each(&Event::new(self.holding, record), &mut self.cx) {
             return Some(Rest::Failed(error));
         }

@@ -12,12 +12,13 @@
 
 mod failing;
 mod mail;
+mod skipping;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use onrush_kafka::TopicPartition;
+use onrush_kafka::{Credit, TopicPartition};
 use onrush_runtime::{Clock, Instant, Random, Step, Work};
 
 use crate::config::{BATCH_BYTES, Order, PARTITION_SHARE_MIN, Saboteur};
@@ -27,9 +28,10 @@ use crate::error::StopReason;
 use crate::handler::Handler;
 use crate::inbox::Inbox;
 use crate::inline::Walked;
-use crate::message::{ControlInput, LaneInput, Post, stopped};
+use crate::message::{ControlInput, LaneInput, WorkerInput, stopped};
 use crate::metrics::LaneCells;
 use crate::partition::Partition;
+use crate::pool::{Given, Pool};
 use crate::retry::FailurePolicy;
 use crate::retry_topic::Ladder;
 use crate::slot::Entry;
@@ -40,7 +42,12 @@ pub enum Runner {
     /// On the lane.
     Inline(Box<dyn Handler>),
     /// On workers.
-    Workers(Vec<Arc<Post>>),
+    Workers {
+        /// Where they take runs from.
+        pool: Arc<Pool>,
+        /// What they, or their groups, are told.
+        inboxes: Vec<Arc<Inbox<WorkerInput>>>,
+    },
 }
 
 /// What a lane is told at its start.
@@ -55,8 +62,8 @@ pub struct LaneConfig {
     pub in_flight: u64,
     /// For the latency of batches.
     pub clock: Clock,
-    /// Bytes of decompressed batches that it may have alive when it opens another.
-    pub open_bytes: usize,
+    /// What fetched data and what is made of it count in.
+    pub credit: Credit,
     /// The configured dead-letter topic.
     pub dead_letter_topic: Option<Arc<str>>,
     /// What is done with events that fail.
@@ -87,6 +94,8 @@ pub struct Lane {
     entries: Vec<Entry>,
     picked: Vec<Entry>,
     settled: Vec<Settled>,
+    /// Runs on their way to the pool.
+    given: Vec<Given>,
     /// Whose turn is first.
     first: usize,
     share: usize,
@@ -104,13 +113,14 @@ impl Lane {
         emitter: Emitter,
         cells: Arc<LaneCells>,
     ) -> Self {
+        let credit = config.credit.clone();
         Self {
             config,
             inbox,
             control,
             runner,
             emitter,
-            opener: Opener::new(BATCH_BYTES),
+            opener: Opener::within(BATCH_BYTES, credit),
             cells,
             saboteur: Saboteur::default(),
             partitions: Vec::new(),
@@ -120,6 +130,7 @@ impl Lane {
             entries: Vec::new(),
             picked: Vec::new(),
             settled: Vec::new(),
+            given: Vec::new(),
             first: 0,
             share: PARTITION_SHARE_MIN,
             in_flight: 0,

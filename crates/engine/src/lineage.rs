@@ -7,6 +7,7 @@ use crate::assignment::Holding;
 use crate::dead_letter::{
     ATTEMPTS, FIRST_FAILURE, ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TIMESTAMP, ORIGIN_TOPIC,
 };
+use crate::handler::Event;
 
 /// The first place of an event, and what it went through since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,13 @@ impl<'a> Lineage<'a> {
         if holding.is_retry_topic { here.told(record.headers) } else { here }
     }
 
+    /// Of an event.
+    pub(crate) fn of_event(event: &Event<'a>) -> Self {
+        let Event { topic, partition, offset, timestamp, headers, .. } = *event;
+        let here = Self { topic, partition, offset, timestamp, attempts: 0, first_millis: None };
+        if event.is_retry_topic { here.told(headers) } else { here }
+    }
+
     /// What the headers say, as far as they do. They were written by a member of the group, or by
     /// anybody who may write to the topic: they are read, and trusted with nothing but names.
     fn told(mut self, headers: Headers<'a>) -> Self {
@@ -59,6 +67,16 @@ impl<'a> Lineage<'a> {
         }
         self
     }
+}
+
+/// The time of an event: in a retry topic that of the record which moved there.
+#[inline]
+pub(crate) fn event_time(holding: &Holding, record: &Record<'_>) -> i64 {
+    #[cold]
+    fn told(holding: &Holding, record: &Record<'_>) -> i64 {
+        Lineage::of(holding, record).timestamp
+    }
+    if holding.is_retry_topic { told(holding, record) } else { record.timestamp }
 }
 
 fn read<N: std::str::FromStr>(text: &str, number: &mut N) {

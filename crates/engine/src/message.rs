@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use onrush_kafka::{ClientError, ErrorCode, TopicPartition};
 use onrush_runtime::Instant;
@@ -14,10 +13,9 @@ use crate::completed::{CompletedSet, OffsetRun};
 use crate::emit::{Delivery, Settled};
 use crate::error::{PartitionStopped, StopReason};
 use crate::failure::Failure;
-use crate::inbox::Inbox;
 use crate::metadata::{MetadataError, Note};
 use crate::metrics::PartitionCells;
-use crate::slot::{Piece, Retried, Run};
+use crate::slot::{Piece, Retried};
 use crate::source::Slice;
 
 /// To a lane.
@@ -111,8 +109,12 @@ pub struct Report {
     pub origin: Origin,
     /// The slot.
     pub slot: u32,
+    /// What the run's events emit through.
+    pub emitter: usize,
     /// Events that are done.
     pub done: Vec<OffsetRun>,
+    /// Events that took longer than an event may.
+    pub overdue: u64,
     /// The event that failed.
     pub failed: Option<Failure>,
     /// The run came back; this was not started.
@@ -121,11 +123,9 @@ pub struct Report {
     pub retried: Option<Retried>,
 }
 
-/// To a worker.
+/// To a worker, or to a group of tasks.
 #[derive(Debug)]
 pub enum WorkerInput {
-    /// Run this.
-    Run(Run),
     /// A partition came.
     Assigned(Arc<Holding>),
     /// A partition has gone; say when the handler knows.
@@ -140,42 +140,12 @@ pub enum WorkerInput {
     Close,
 }
 
-/// A worker, as lanes see it.
-pub struct Post {
-    /// What it is told.
-    pub inbox: Inbox<WorkerInput>,
-    load: AtomicU64,
-}
-
-impl Post {
-    /// A worker with this inbox.
-    pub fn new(inbox: Inbox<WorkerInput>) -> Self {
-        Self { inbox, load: AtomicU64::new(0) }
-    }
-
-    /// Events that it was given and has not reported.
-    pub fn load(&self) -> u64 {
-        // Relaxed, like the others: a guess is good enough to choose by.
-        self.load.load(Ordering::Relaxed)
-    }
-
-    /// It is given events.
-    pub fn add(&self, events: u64) {
-        self.load.fetch_add(events, Ordering::Relaxed);
-    }
-
-    /// It reported events.
-    pub fn subtract(&self, events: u64) {
-        self.load.fetch_sub(events, Ordering::Relaxed);
-    }
-}
-
 /// Who asks for a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     /// A lane.
     Lane(usize),
-    /// A worker.
+    /// A worker, or a group of tasks.
     Worker(usize),
 }
 

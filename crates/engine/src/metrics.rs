@@ -63,12 +63,16 @@ pub struct LaneCells {
     pub batches: Cell,
     /// Bytes of batches as they came.
     pub bytes: Cell,
+    /// Bytes of batches that were fetched, whether or not they were taken.
+    pub fetched: Cell,
     /// Slices and outcomes of assignments that have ended.
     pub stale: Cell,
     /// Events that still ran when their partition left.
     pub left_running: Cell,
     /// Batches that were bad and fetched once more.
     pub refetched: Cell,
+    /// Events that took longer than an event may, on threads that cannot be interrupted.
+    pub overdue: Cell,
     /// Milliseconds from the latest timestamp of the batch that was begun last to its beginning.
     pub latency: AtomicU64,
 }
@@ -194,9 +198,11 @@ pub struct Counts {
     pub gaps: u64,
     pub batches: u64,
     pub bytes: u64,
+    pub fetched: u64,
     pub stale: u64,
     pub left_running: u64,
     pub refetched: u64,
+    pub overdue: u64,
 }
 
 impl Counts {
@@ -212,9 +218,11 @@ impl Counts {
             gaps: cells.gaps.count(),
             batches: cells.batches.count(),
             bytes: cells.bytes.count(),
+            fetched: cells.fetched.count(),
             stale: cells.stale.count(),
             left_running: cells.left_running.count(),
             refetched: cells.refetched.count(),
+            overdue: cells.overdue.count(),
         }
     }
 
@@ -230,9 +238,11 @@ impl Counts {
         self.gaps += other.gaps;
         self.batches += other.batches;
         self.bytes += other.bytes;
+        self.fetched += other.fetched;
         self.stale += other.stale;
         self.left_running += other.left_running;
         self.refetched += other.refetched;
+        self.overdue += other.overdue;
     }
 }
 

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use onrush_record::RecordError;
 use onrush_runtime::{Clock, Instant};
 
 use crate::age::Ages;
@@ -20,7 +22,7 @@ use crate::assignment::{Assignment, Holding, Origin};
 use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
 use crate::completed::{CompletedSet, METADATA_LIMIT};
 use crate::config::{Order, Sabotage};
-use crate::departure::{Bucket, Gate};
+use crate::departure::{Bucket, Gate, Leaving};
 use crate::error::StopReason;
 use crate::failure::{Failure, HandlerError};
 use crate::incident::Incidents;
@@ -69,6 +71,8 @@ pub(crate) struct Partition {
     pub(crate) source: Source,
     /// Tells the slices of the present reading from those of an earlier one.
     pub(crate) fetch_token: u64,
+    /// A batch that was bad twice, and why, while what follows it is waited for.
+    pub(crate) unread: Option<(Bytes, RecordError)>,
     /// Where a bad batch was fetched once more.
     pub(crate) refetched: Option<i64>,
     pub(crate) fetch_paused: bool,
@@ -121,6 +125,7 @@ impl Partition {
             inherited: notes,
             source: Source::default(),
             fetch_token,
+            unread: None,
             refetched: None,
             fetch_paused: false,
             cursor: None,
@@ -231,9 +236,18 @@ impl Partition {
     pub(crate) fn read_anew(&mut self) -> ControlInput {
         self.source.clear();
         self.cursor = None;
+        self.unread = None;
         self.fetch_paused = false;
         self.fetch_token += 1;
         ControlInput::Fetch(self.holding.partition.clone(), self.fetch_token, self.ledger.taken())
+    }
+
+    /// Whether it keeps more alive than its share, also when small slices are copied out.
+    pub(crate) fn holds_more_than(&mut self, share: usize) -> bool {
+        if self.source.held() > share {
+            self.source.copy_out_small();
+        }
+        self.source.held() > share
     }
 
     /// Stops asking for more, or goes on.
@@ -271,12 +285,14 @@ impl Partition {
             self.remember(offset, &trial);
         }
         self.given_up += self.slots.clear() + self.parked.clear();
-        for gate in 0..self.gates.len() {
-            self.gates[gate]
-                .clear()
-                .into_iter()
-                .for_each(|(offset, trial)| self.give_up(offset, trial));
+        let waiting: Vec<_> = self.gates.iter_mut().flat_map(Gate::clear).collect();
+        for departure in waiting {
+            match departure.leaving {
+                Leaving::Event(failed) => self.give_up(failed.place.offset, failed.trial),
+                Leaving::Batch(unread) => self.given_up += unread.run.count(),
+            }
         }
+        self.unread = None;
     }
 
     /// Events that were started here and have no outcome.

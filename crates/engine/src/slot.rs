@@ -5,10 +5,10 @@
 //! the record positions, sorted by slot and inside a slot by offset, and a slot's queue gets a
 //! [`Piece`] of it.
 //!
-//! States of a slot: *idle* (no work), *ready* (work, no run out), *out* (a worker has a run of it:
-//! at most one). A slot has an owner from its first run until all its events have their outcome,
-//! acknowledgements included: every run of that time goes to the same worker, so that what the
-//! events of a key emit goes through one appender, in order.
+//! States of a slot: *idle* (no work), *ready* (work, no run out), *out* (a run of it waits for a
+//! worker or is with one: at most one). While what its events emitted is not acknowledged, a slot
+//! is *bound* to the emitter that it went through, so that what the events of a key emit stays in
+//! order; any other run goes to whoever is idle.
 //!
 //! Events without order (no key, or [`Order::None`]) are dealt to workers in pieces, without a
 //! slot.
@@ -64,7 +64,7 @@ impl Piece {
     }
 
     /// Cuts off the first `events`.
-    fn split(&mut self, events: u64) -> Piece {
+    pub(crate) fn split(&mut self, events: u64) -> Piece {
         let middle = self.start + self.events().min(events) as u32;
         let first = Piece { round: Arc::clone(&self.round), start: self.start, end: middle };
         self.start = middle;
@@ -106,9 +106,19 @@ impl Run {
 #[derive(Debug, Default)]
 struct Slot {
     queue: VecDeque<Piece>,
-    owner: Option<usize>,
+    /// Events in the queue.
+    queued: u64,
+    /// The emitter that it is bound to.
+    bound: Option<usize>,
     out: bool,
     unfinished: u64,
+}
+
+impl Slot {
+    /// Without a run out, what is neither queued nor finished waits for acknowledgements.
+    fn waits(&self) -> bool {
+        self.unfinished > self.queued
+    }
 }
 
 /// The slots of a partition.
@@ -195,20 +205,17 @@ impl Slots {
         };
         self.busy += u64::from(queued.unfinished == 0);
         queued.unfinished += piece.events();
+        queued.queued += piece.events();
         if queued.queue.is_empty() && !queued.out {
             self.ready.push_back(slot as u32);
         }
         queued.queue.push_back(piece);
     }
 
-    /// The next run of a slot that is ready; `choose` finds a worker for a slot without an owner.
-    pub fn next_run(
-        &mut self,
-        choose: impl FnOnce() -> usize,
-    ) -> Option<(usize, u32, VecDeque<Piece>)> {
+    /// The next run of a slot that is ready, and the emitter that it is bound to.
+    pub fn next_run(&mut self) -> Option<(Option<usize>, u32, VecDeque<Piece>)> {
         let number = self.ready.pop_front()?;
         let slot = &mut self.slots[number as usize];
-        let owner = *slot.owner.get_or_insert_with(choose);
         slot.out = true;
         let (mut pieces, mut events) = (VecDeque::new(), 0);
         while let Some(piece) = slot.queue.front_mut()
@@ -221,7 +228,23 @@ impl Slots {
             }
             pieces.push_back(cut);
         }
-        Some((owner, number, pieces))
+        slot.queued -= events;
+        Some((slot.bound, number, pieces))
+    }
+
+    /// An event that waited elsewhere goes out as a run of its own; `Some` with the emitter that its
+    /// slot is bound to. `None` while another run of the slot is out: both might emit, through
+    /// different emitters.
+    pub(crate) fn lend(&mut self, slot: u32) -> Option<Option<usize>> {
+        let Some(lent) = self.slots.get_mut(slot as usize) else { return Some(None) };
+        if lent.out {
+            return None;
+        }
+        lent.out = true;
+        self.ready.retain(|ready| *ready != slot);
+        self.busy += u64::from(lent.unfinished == 0);
+        lent.unfinished += 1;
+        Some(lent.bound)
     }
 
     /// The next events without order, at most `most`.
@@ -258,31 +281,22 @@ impl Slots {
         if queued.queue.is_empty() {
             self.ready.retain(|ready| *ready != slot);
         }
+        queued.queued -= left;
         self.finished(slot, left);
     }
 
-    /// An event of a slot that waited elsewhere goes out as a run of its own: the slot's owner, or a
-    /// worker that `choose` finds, gets it. `None` while another run of the slot is out.
-    pub(crate) fn lend(&mut self, slot: u32, choose: impl FnOnce() -> usize) -> Option<usize> {
-        let Some(lent) = self.slots.get_mut(slot as usize) else { return Some(choose()) };
-        if lent.out {
-            return None;
-        }
-        lent.out = true;
-        self.ready.retain(|ready| *ready != slot);
-        self.busy += u64::from(lent.unfinished == 0);
-        lent.unfinished += 1;
-        Some(*lent.owner.get_or_insert_with(choose))
-    }
-
-    /// A run came back; `rest` was not started and goes first.
-    pub fn returned(&mut self, slot: u32, rest: VecDeque<Piece>) {
+    /// A run came back from a worker with this emitter; `rest` was not started and goes first.
+    pub fn returned(&mut self, slot: u32, rest: VecDeque<Piece>, emitter: usize) {
         let Some(returned) = self.slots.get_mut(slot as usize) else {
             rest.into_iter().rev().for_each(|piece| self.unordered.push_front(piece));
             return;
         };
         returned.out = false;
-        rest.into_iter().rev().for_each(|piece| returned.queue.push_front(piece));
+        for piece in rest.into_iter().rev().filter(|piece| piece.events() > 0) {
+            returned.queued += piece.events();
+            returned.queue.push_front(piece);
+        }
+        returned.bound = returned.waits().then_some(emitter);
         if !returned.queue.is_empty() {
             self.ready.push_back(slot);
         }
@@ -290,12 +304,13 @@ impl Slots {
 
     /// Events of a slot have their outcome, or wait for it elsewhere.
     pub fn finished(&mut self, slot: u32, events: u64) {
-        if let Some(slot) = self.slots.get_mut(slot as usize)
-            && events > 0
-        {
-            slot.unfinished = slot.unfinished.saturating_sub(events);
-            if slot.unfinished == 0 {
-                slot.owner = None;
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            let before = slot.unfinished;
+            slot.unfinished = before.saturating_sub(events);
+            if !slot.out && !slot.waits() {
+                slot.bound = None;
+            }
+            if slot.unfinished == 0 && before > 0 {
                 self.busy = self.busy.saturating_sub(1);
             }
         }
@@ -357,49 +372,54 @@ mod tests {
     }
 
     #[test]
-    fn one_run_of_a_slot_is_out_at_a_time_and_stays_with_its_worker() {
+    fn one_run_of_a_slot_is_out_at_a_time_and_bound_while_it_waits_for_acknowledgements() {
         let (mut slots, batch) = (Slots::new(Order::Key, 4), some_batch());
         slots.scatter(&batch, &entries(&[2, 0, 2, UNORDERED, 2]));
-        let (worker, slot, first) = slots.next_run(|| 5).unwrap();
-        assert_eq!((worker, slot, positions(&first)), (5, 0, vec![1]));
-        let (worker, slot, second) = slots.next_run(|| 6).unwrap();
-        assert_eq!((worker, slot, positions(&second)), (6, 2, vec![0, 2, 4]));
+        let (bound, slot, first) = slots.next_run().unwrap();
+        assert_eq!((bound, slot, positions(&first)), (None, 0, vec![1]));
+        let (bound, slot, second) = slots.next_run().unwrap();
+        assert_eq!((bound, slot, positions(&second)), (None, 2, vec![0, 2, 4]));
         slots.scatter(&batch, &entries(&[2]));
-        assert!(slots.next_run(|| 9).is_none());
-        slots.returned(2, VecDeque::new());
+        assert!(slots.next_run().is_none());
+        // Two are done, one waits for what it emitted.
         slots.finished(2, 2);
-        assert_eq!(slots.next_run(|| 9).unwrap().0, 6);
+        slots.returned(2, VecDeque::new(), 6);
+        assert_eq!(slots.next_run().unwrap().0, Some(6));
+        slots.returned(2, VecDeque::new(), 6);
+        slots.finished(2, 2);
+        slots.scatter(&batch, &entries(&[2]));
+        assert_eq!(slots.next_run().unwrap().0, None, "all is acknowledged");
         assert_eq!(slots.busy(), 2);
+        // The acknowledgement may come before the report.
         slots.finished(0, 1);
-        slots.returned(0, VecDeque::new());
+        slots.returned(0, VecDeque::new(), 3);
         slots.scatter(&batch, &entries(&[0]));
-        assert_eq!(slots.next_run(|| 9).unwrap().0, 9);
+        assert_eq!(slots.next_run().unwrap().0, None);
     }
 
     #[test]
     fn what_was_not_started_comes_first_again() {
         let (mut slots, batch) = (Slots::new(Order::Partition, 256), some_batch());
         slots.scatter(&batch, &entries(&[0; 3]));
-        let (_, _, mut run) = slots.next_run(|| 0).unwrap();
+        let (_, _, mut run) = slots.next_run().unwrap();
         slots.scatter(&batch, &entries(&[0]));
         run[0].start += 1;
-        slots.returned(0, run);
+        slots.returned(0, run, 0);
         slots.finished(0, 1);
-        assert_eq!(positions(&slots.next_run(|| 0).unwrap().2), [1, 2, 0]);
-        slots.returned(0, VecDeque::new());
+        let (bound, _, run) = slots.next_run().unwrap();
+        assert_eq!((bound, positions(&run)), (None, vec![1, 2, 0]));
+        slots.returned(0, VecDeque::new(), 0);
         slots.scatter(&batch, &entries(&[0; 7]));
         assert_eq!(slots.clear(), 7);
     }
 
     #[test]
-    fn what_waits_elsewhere_leaves_the_queue_and_comes_back_to_the_same_worker() {
+    fn what_waits_elsewhere_leaves_the_queue_and_comes_back_alone() {
         let (mut slots, batch) = (Slots::new(Order::Key, 4), some_batch());
         slots.scatter(&batch, &entries(&[2; 6]));
-        let (_, _, mut run) = slots.next_run(|| 5).unwrap();
-        assert_eq!(slots.lend(2, || 9), None, "another run of the slot is out");
+        let (_, _, mut run) = slots.next_run().unwrap();
         run[0].start += 1;
-        slots.returned(2, run);
-        slots.finished(2, 1);
+        slots.returned(2, run, 5);
         let mut diverted = Vec::new();
         slots.divert(2, |_, position| {
             let waits = position % 2 == 1;
@@ -407,29 +427,33 @@ mod tests {
             waits
         });
         assert_eq!(diverted, [1, 3, 5]);
-        assert_eq!(slots.lend(2, || 9), Some(5), "the slot's owner");
-        assert!(slots.next_run(|| 9).is_none());
-        slots.returned(2, VecDeque::new());
-        assert_eq!(positions(&slots.next_run(|| 9).unwrap().2), [2, 4]);
-        slots.finished(2, 3);
-        slots.returned(2, VecDeque::new());
-        assert_eq!((slots.busy(), slots.lend(2, || 9)), (0, Some(9)));
-        slots.returned(2, VecDeque::new());
+        assert_eq!(slots.lend(2), Some(Some(5)), "the first still waits for an acknowledgement");
+        assert_eq!(slots.lend(2), None, "one run at a time");
+        assert!(slots.next_run().is_none());
+        slots.finished(2, 2);
+        slots.returned(2, VecDeque::new(), 5);
+        let (bound, _, run) = slots.next_run().unwrap();
+        assert_eq!((bound, positions(&run)), (None, vec![2, 4]));
+        assert_eq!(slots.lend(2), None, "other keys of the slot run");
+        slots.finished(2, 2);
+        slots.returned(2, VecDeque::new(), 9);
+        assert_eq!((slots.busy(), slots.lend(2)), (0, Some(None)));
+        slots.returned(2, VecDeque::new(), 9);
         let round = Arc::new(Round { batch, positions: vec![1] });
         slots.add(2, Piece { round, start: 0, end: 1 });
-        let (worker, _, run) = slots.next_run(|| 1).unwrap();
-        assert_eq!((worker, positions(&run)), (9, vec![1]));
+        let (bound, _, run) = slots.next_run().unwrap();
+        assert_eq!((bound, positions(&run)), (Some(9), vec![1]));
         slots.scatter(&some_batch(), &entries(&[2]));
         slots.divert(2, |_, _| true);
-        slots.returned(2, VecDeque::new());
-        assert!(slots.next_run(|| 1).is_none());
+        slots.returned(2, VecDeque::new(), 9);
+        assert!(slots.next_run().is_none());
     }
 
     #[test]
     fn a_run_has_a_limit_and_unordered_events_are_dealt_in_pieces() {
         let (mut slots, batch) = (Slots::new(Order::Partition, 1), some_batch());
         slots.scatter(&batch, &entries(&vec![0; 1_500]));
-        assert_eq!(positions(&slots.next_run(|| 0).unwrap().2).len(), 1_024);
+        assert_eq!(positions(&slots.next_run().unwrap().2).len(), 1_024);
         let mut slots = Slots::new(Order::None, 1);
         assert_eq!(slots.of(Some(b"key")), UNORDERED);
         slots.scatter(&batch, &entries(&[UNORDERED; 10]));

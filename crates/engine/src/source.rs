@@ -4,19 +4,26 @@
 //! decompression into a buffer of the lane's buffer pool; records of an uncompressed batch stay
 //! in the response. A [`Batch`] keeps alive what its records lie in, and with it the fetcher's
 //! credit or the pool's buffer, for as long as an event of it is in use.
+//!
+//! A source knows how much memory its partition answers for ([`Source::held`]): of a response, which
+//! other partitions have slices of, its part. What is left of a response when the others have let
+//! theirs go is all its own, however small the slice; so such slices are copied out
+//! ([`Source::copy_out_small`]) before a slow partition is told to take no more.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use onrush_kafka::Lease;
+use onrush_kafka::{Credit, Lease};
 use onrush_record::{
     BatchHeader, Decompressor, Payload, RawBatch, Record, RecordError, batches, record_at, records,
 };
 
-/// Most bytes of the buffers that a pool keeps for the next batches.
-const SPARE_BYTES: usize = 16 << 20;
+use crate::buffer::{Buffer, BufferPool};
+
+/// A slice is copied out when it keeps so many times its own bytes alive.
+const COPY_RATIO: usize = 4;
 
 /// Fetched batches of one partition.
 #[derive(Debug)]
@@ -29,25 +36,100 @@ pub struct Slice {
     pub lease: Option<Lease>,
 }
 
+/// Keeps a response alive for one partition: for its slice in the queue, and its batches in use.
+#[derive(Debug)]
+struct Hold {
+    lease: Option<Lease>,
+    length: usize,
+}
+
+impl Hold {
+    /// The bytes of the response that the partition answers for.
+    fn part(&self) -> usize {
+        self.lease.as_ref().map_or(self.length, Lease::part)
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    records: Bytes,
+    hold: Arc<Hold>,
+}
+
 /// The queue of a partition.
 #[derive(Debug, Default)]
 pub struct Source {
-    slices: VecDeque<Slice>,
+    slices: VecDeque<Queued>,
     /// Where in the first slice the next batch starts.
     at: usize,
     bytes: usize,
+    /// Slices that are not queued any more and of which batches may be in use.
+    used: VecDeque<Weak<Hold>>,
+    /// Bytes of decompressed batches in use.
+    opened: Arc<AtomicUsize>,
+    /// The next batch was bad before: it is kept as it comes.
+    suspects: bool,
+    suspect: Option<Bytes>,
 }
 
 impl Source {
     /// Adds what was fetched next.
     pub fn push(&mut self, slice: Slice) {
-        self.bytes += slice.records.len();
-        self.slices.push_back(slice);
+        let Slice { records, lease, .. } = slice;
+        self.bytes += records.len();
+        let hold = Arc::new(Hold { lease, length: records.len() });
+        self.slices.push_back(Queued { records, hold });
     }
 
-    /// Forgets everything.
+    /// The next batch was bad before; see [`Source::suspect`].
+    pub(crate) fn suspect_next(&mut self) {
+        self.suspects = true;
+    }
+
+    /// The batch that [`Source::next`] gave last, as it came, if it was suspected.
+    pub(crate) fn suspect(&mut self) -> Option<Bytes> {
+        self.suspect.take()
+    }
+
+    /// The first offset of the batch that is next.
+    pub(crate) fn next_base(&self) -> Option<i64> {
+        let slice = self.slices.front()?;
+        batches(&slice.records[self.at..]).next()?.ok().map(|raw| raw.header.base_offset)
+    }
+
+    /// Forgets what is queued.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.suspect = None;
+        while !self.slices.is_empty() {
+            self.drop_slice();
+        }
+    }
+
+    /// Bytes of fetched data that this partition keeps alive, queued or in use.
+    pub fn held(&mut self) -> usize {
+        self.used.retain(|hold| hold.strong_count() > 0);
+        let used = self.used.iter().filter_map(Weak::upgrade).map(|hold| hold.part());
+        self.slices.iter().map(|queued| queued.hold.part()).chain(used).sum()
+    }
+
+    /// Bytes of decompressed batches of this partition that are in use.
+    pub fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Copies those slices out of their responses that keep much more alive than they are.
+    pub fn copy_out_small(&mut self) {
+        for queued in &mut self.slices {
+            let Some(lease) = &queued.hold.lease else { continue };
+            let length = queued.records.len();
+            if length * COPY_RATIO <= lease.part() {
+                let lease = Some(lease.copied(length));
+                let hold = Arc::new(Hold { lease, length });
+                let before = std::mem::replace(&mut queued.hold, hold);
+                self.used.push_back(Arc::downgrade(&before));
+                queued.records = Bytes::copy_from_slice(&queued.records);
+            }
+        }
     }
 
     /// Bytes that are queued.
@@ -58,12 +140,16 @@ impl Source {
     /// The next batch, its records ready to be walked. Slices without one are dropped.
     pub fn next(&mut self, opener: &mut Opener) -> Option<Result<Batch, RecordError>> {
         loop {
+            self.suspect = None;
             let slice = self.slices.front()?;
             match batches(&slice.records[self.at..]).next() {
                 None => self.drop_slice(),
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(raw)) => {
-                    let batch = opener.open(&raw, slice, self.at);
+                    if std::mem::take(&mut self.suspects) {
+                        self.suspect = Some(slice.records.slice_ref(raw.bytes));
+                    }
+                    let batch = opener.open(&raw, slice, self.at, &self.opened);
                     let length = raw.bytes.len();
                     self.at += length;
                     self.bytes -= length;
@@ -77,8 +163,11 @@ impl Source {
     }
 
     fn drop_slice(&mut self) {
-        if let Some(slice) = self.slices.pop_front() {
-            self.bytes -= slice.records.len() - self.at;
+        if let Some(Queued { records, hold }) = self.slices.pop_front() {
+            self.bytes -= records.len() - self.at;
+            if Arc::strong_count(&hold) > 1 {
+                self.used.push_back(Arc::downgrade(&hold));
+            }
         }
         self.at = 0;
     }
@@ -93,27 +182,51 @@ pub struct Opener {
 impl Opener {
     /// Opens batches with at most `batch_bytes` bytes of records.
     pub fn new(batch_bytes: usize) -> Self {
-        Self { decompressor: Decompressor::new(batch_bytes), pool: Arc::default() }
+        Self::within(batch_bytes, Credit::new(usize::MAX, 0))
+    }
+
+    /// The same with buffers that count in `credit`.
+    pub fn within(batch_bytes: usize, credit: Credit) -> Self {
+        let pool = Arc::new(BufferPool::new(credit));
+        Self { decompressor: Decompressor::new(batch_bytes), pool }
     }
 
     /// Bytes of decompressed batches that are alive.
     pub fn bytes_alive(&self) -> usize {
-        self.pool.alive.load(Ordering::Relaxed)
+        self.pool.bytes_alive()
     }
 
-    fn open(&mut self, raw: &RawBatch<'_>, slice: &Slice, at: usize) -> Result<Batch, RecordError> {
+    /// Whether memory is short: then partitions have to keep to their shares.
+    pub fn is_short(&self) -> bool {
+        self.pool.credit().lent() > self.pool.credit().total() / 2
+    }
+
+    /// Whether another batch of `source` may be opened, whose partition has a share of `share`
+    /// bytes. If nothing is open it always may, so that the lane is never stuck.
+    pub fn may_open(&self, source: &Source, share: usize) -> bool {
+        let credit = self.pool.credit();
+        let has_room = credit.lent() < credit.total();
+        let keeps_to_it = source.opened() <= share || !self.is_short();
+        self.bytes_alive() == 0 || (has_room && keeps_to_it)
+    }
+
+    fn open(
+        &mut self,
+        raw: &RawBatch<'_>,
+        queued: &Queued,
+        at: usize,
+        opened: &Arc<AtomicUsize>,
+    ) -> Result<Batch, RecordError> {
         raw.verify_crc()?;
         let header = raw.header;
-        let mut buffer = self.pool.buffer();
-        let body = match self.decompressor.payload(raw, &mut buffer.bytes)? {
-            Payload::Decompressed => {
-                buffer.count();
-                Body::Decompressed(buffer)
-            }
+        let mut buffer = self.pool.take();
+        let body = match self.decompressor.payload(raw, &mut buffer)? {
+            Payload::Decompressed => Body::Decompressed(self.pool.filled(buffer, opened)),
             Payload::InPlace => {
+                self.pool.put(buffer, None);
                 let start = at + raw.bytes.len() - raw.body().len();
-                let records = slice.records.slice(start..at + raw.bytes.len());
-                Body::InPlace { records, _lease: slice.lease.clone() }
+                let records = queued.records.slice(start..at + raw.bytes.len());
+                Body::InPlace { records, _hold: Arc::clone(&queued.hold) }
             }
         };
         Ok(Batch { header, length: raw.bytes.len(), body })
@@ -130,7 +243,7 @@ pub struct Batch {
 
 #[derive(Debug)]
 enum Body {
-    InPlace { records: Bytes, _lease: Option<Lease> },
+    InPlace { records: Bytes, _hold: Arc<Hold> },
     Decompressed(Buffer),
     Copied(Box<[u8]>),
 }
@@ -151,7 +264,7 @@ impl Batch {
     pub fn payload(&self) -> &[u8] {
         match &self.body {
             Body::InPlace { records, .. } => records,
-            Body::Decompressed(buffer) => &buffer.bytes,
+            Body::Decompressed(buffer) => buffer.bytes(),
             Body::Copied(record) => record,
         }
     }
@@ -186,52 +299,6 @@ impl Batch {
     #[inline]
     pub fn step(&self, position: usize) -> Result<(Record<'_>, usize), RecordError> {
         record_at(self.payload(), position, &self.header)
-    }
-}
-
-/// Buffers that batches were decompressed into, to be used again.
-#[derive(Debug, Default)]
-struct BufferPool {
-    spare: Mutex<Vec<Vec<u8>>>,
-    spare_bytes: AtomicUsize,
-    alive: AtomicUsize,
-}
-
-impl BufferPool {
-    fn buffer(self: &Arc<Self>) -> Buffer {
-        let bytes =
-            self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        self.spare_bytes.fetch_sub(bytes.capacity(), Ordering::Relaxed);
-        Buffer { bytes, counted: 0, pool: Arc::clone(self) }
-    }
-}
-
-/// A buffer that goes back to its pool when the last event of its batch is finished.
-#[derive(Debug)]
-struct Buffer {
-    bytes: Vec<u8>,
-    counted: usize,
-    pool: Arc<BufferPool>,
-}
-
-impl Buffer {
-    fn count(&mut self) {
-        self.counted = self.bytes.capacity();
-        self.pool.alive.fetch_add(self.counted, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.pool.alive.fetch_sub(self.counted, Ordering::Relaxed);
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let capacity = bytes.capacity();
-        // Another lane's count may be in between: the limit may be passed by a buffer, not by many.
-        if capacity > 0 && self.pool.spare_bytes.load(Ordering::Relaxed) + capacity <= SPARE_BYTES {
-            bytes.clear();
-            self.pool.spare_bytes.fetch_add(capacity, Ordering::Relaxed);
-            self.pool.spare.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
-        }
     }
 }
 
@@ -315,5 +382,63 @@ mod tests {
         *bad.last_mut().unwrap() ^= 1;
         source.push(slice([bad], 1));
         assert!(matches!(source.next(&mut opener), Some(Err(RecordError::Crc { .. }))));
+    }
+
+    #[test]
+    fn a_partition_answers_for_what_the_others_have_let_go() {
+        let (credit, mut opener) = (Credit::new(10_000, 0), Opener::new(1 << 20));
+        let lease = || Lease::new(&credit, 4_000);
+        let slice_of = |lease: &Lease| Slice {
+            lease: Some(lease.clone()),
+            ..slice([batch(0, Compression::None, &[(None, b"a")])], 20)
+        };
+        let (first, mut source, mut other) = (lease(), Source::default(), Source::default());
+        source.push(slice_of(&first));
+        other.push(slice_of(&first));
+        drop(first);
+        assert_eq!((source.held(), other.held()), (2_000, 2_000));
+        let in_use = other.next(&mut opener).unwrap().unwrap();
+        assert_eq!((other.bytes(), other.held()), (0, 2_000), "its batch is in use");
+        drop(in_use);
+        assert_eq!((source.held(), other.held()), (4_000, 0));
+        source.copy_out_small();
+        assert_eq!((source.held(), credit.lent()), (source.bytes(), source.bytes()));
+        let copy = source.next(&mut opener).unwrap().unwrap();
+        assert_eq!(values(&copy), [(0, b"a".to_vec())]);
+        drop(copy);
+        assert_eq!((source.held(), credit.lent()), (0, 0));
+    }
+
+    #[test]
+    fn a_slice_that_is_most_of_its_response_is_not_copied() {
+        let credit = Credit::new(10_000, 0);
+        let whole = slice([batch(0, Compression::None, &[(None, &[7; 900])])], 20);
+        let (place, length) = (whole.records.as_ptr(), whole.records.len());
+        let mut source = Source::default();
+        source.push(Slice { lease: Some(Lease::new(&credit, length + 100)), ..whole });
+        source.copy_out_small();
+        assert_eq!((source.slices[0].records.as_ptr(), source.held()), (place, length + 100));
+    }
+
+    #[test]
+    fn decompressed_batches_count_in_the_credit_and_against_the_share() {
+        let credit = Credit::new(64 << 10, 0);
+        let mut opener = Opener::within(1 << 20, credit.clone());
+        let mut source = Source::default();
+        let value = vec![7; 20_000];
+        (0..4).for_each(|base| {
+            source.push(slice([batch(base, Compression::Lz4, &[(None, &value)])], 20));
+        });
+        let mut open = Vec::new();
+        while opener.may_open(&source, 30_000) {
+            open.push(source.next(&mut opener).unwrap().unwrap());
+        }
+        assert!(source.bytes() > 0, "all {} were opened", open.len());
+        assert!(source.opened() > 30_000 && opener.is_short());
+        assert_eq!(credit.lent(), source.opened());
+        open.clear();
+        assert_eq!(source.opened(), 0);
+        assert_eq!(credit.lent(), 0, "they are too large to be spares");
+        assert!(opener.may_open(&source, 0), "nothing is open");
     }
 }

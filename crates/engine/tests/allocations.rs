@@ -14,7 +14,7 @@ use onrush_engine::message::{Assign, LaneInput};
 use onrush_engine::metrics::Metrics;
 use onrush_engine::source::Slice;
 use onrush_engine::{Context, Event, HandlerError, Order};
-use onrush_kafka::TopicPartition;
+use onrush_kafka::{Credit, TopicPartition};
 use onrush_record::header::set_base_offset;
 use onrush_record::{BatchBuilder, Compression, Compressor};
 use onrush_runtime::{Clock, Instant, Random, Step, Wake, Work};
@@ -86,17 +86,17 @@ fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
     let (inbox, control) = (Arc::new(Inbox::new(Wake::new())), Arc::new(Inbox::new(Wake::new())));
     let metrics = Arc::new(Metrics::new(1));
     let config = LaneConfig {
-        failures: Arc::default(),
-        ladder: Arc::default(),
-        parked_bytes: 1 << 20,
-        random: Random::seeded(7),
         number: 0,
         order: Order::Key,
         slots: 256,
         in_flight: 10_000,
         clock: Clock::System,
-        open_bytes: 64 << 20,
+        credit: Credit::new(64 << 20, 0),
         dead_letter_topic: None,
+        failures: Arc::default(),
+        ladder: Arc::default(),
+        parked_bytes: 1 << 20,
+        random: Random::seeded(7),
     };
     let mut sum = 0_u64;
     let handler = move |event: &Event<'_>, _: &mut Context<'_>| -> Result<(), HandlerError> {

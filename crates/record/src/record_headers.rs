@@ -16,7 +16,7 @@ pub struct Header<'a> {
 }
 
 /// Iterator over the headers of a record, in their order. It ends after its first error.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Headers<'a> {
     rest: &'a [u8],
     remaining: i32,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use onrush_runtime::Instant;
 
-use super::turn::{give, least_loaded};
+use super::turn::run;
 use super::{Lane, Runner, dead_letter_topic, earlier, stop};
 use crate::completed::OffsetRun;
 use crate::config::{RUN_EVENTS, Sabotage};
-use crate::departure::{Bucket, Departure, Hurdle};
+use crate::departure::{Bucket, Departure, Failed, Hurdle, Leaving};
 use crate::emit::Settled;
 use crate::error::StopReason;
 use crate::failure::{ErrorClass, Failure, HandlerError, error_text};
@@ -195,10 +195,12 @@ impl Lane {
         if let (Towards::RetryTopic, Some((topic, delay))) = (towards, next) {
             let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
             let due = Some(self.config.clock.wall_millis().saturating_add(delay));
-            return Departure { place, slot, trial, topic: Arc::clone(topic), due, paid };
+            let leaving = Leaving::Event(Failed { place, slot, trial, due });
+            return Departure { leaving, topic: Arc::clone(topic), paid };
         }
         let topic = dead_letter_topic(self.config.dead_letter_topic.as_deref(), origin).into();
-        Departure { place, slot, trial, topic, due: None, paid }
+        let leaving = Leaving::Event(Failed { place, slot, trial, due: None });
+        Departure { leaving, topic, paid }
     }
 
     /// The event of a line that is out has left it: what was behind it goes on.
@@ -264,7 +266,7 @@ impl Lane {
     pub(super) fn retry(&mut self, partition: &mut Partition, clear: bool, now: Instant) -> bool {
         let worked = match self.runner {
             Runner::Inline(_) => clear && self.retry_inline(partition, now),
-            Runner::Workers(_) => self.retry_on_workers(partition, now),
+            Runner::Workers { .. } => self.retry_on_workers(partition, now),
         };
         partition.due = earlier(partition.due, partition.parked.next(now));
         worked
@@ -289,21 +291,22 @@ impl Lane {
     }
 
     fn retry_on_workers(&mut self, partition: &mut Partition, now: Instant) -> bool {
-        let Runner::Workers(posts) = &self.runner else { return false };
-        let (mut given, mut blocked) = (false, Vec::new());
+        let Runner::Workers { pool, .. } = &self.runner else { return false };
+        let mut blocked = Vec::new();
         while let Some((line, waiting)) = partition.parked.take_due(now) {
             let Waiting { place, slot, trial } = waiting;
             // Other keys of the slot run: their report comes before its turn.
-            let Some(worker) = partition.slots.lend(slot, || least_loaded(posts)) else {
+            let Some(bound) = partition.slots.lend(slot) else {
                 blocked.push(line);
                 continue;
             };
             self.cells.retried.add(1);
             let retried = Some(Retried { offset: place.offset, attempts: trial.attempts });
             let pieces = VecDeque::from([alone(place)]);
-            give(partition, posts, worker, slot, pieces, retried);
-            given = true;
+            self.given.push((bound, run(partition, slot, pieces, retried)));
         }
+        let given = !self.given.is_empty();
+        pool.give(&mut self.given);
         blocked.into_iter().for_each(|line| partition.parked.wait(line, now));
         given
     }
@@ -351,8 +354,8 @@ impl Lane {
         let Place { batch, position, .. } = &waiting.place;
         let record = batch.record_at(*position).map_err(HandlerError::undecodable)?;
         let mut cx = Context::new(&mut self.emitter, now).after(waiting.trial.attempts);
-        cx.turn_to(record.timestamp);
         let event = Event::new(&partition.holding, &record);
+        cx.turn_to(event.timestamp);
         let called = catch_unwind(AssertUnwindSafe(|| handler.each(&event, &mut cx)));
         let result = called.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
         if result.is_err() {
@@ -385,7 +388,7 @@ pub(super) fn refuse(
     control: &Inbox<ControlInput>,
 ) {
     if let Some(departure) = partition.gate(bucket).first() {
-        let (offset, error) = (departure.place.offset, departure.trial.error.clone());
+        let (offset, error) = (departure.offset(), departure.error().to_owned());
         stop(partition, StopReason::DeadLetter { offset, error, reason }, control);
     }
 }

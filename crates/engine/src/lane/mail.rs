@@ -11,7 +11,7 @@ use super::failing::refuse;
 use super::{Lane, LaneConfig, Runner, stop};
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
-use crate::config::{PARTITION_SHARE_MIN, Sabotage};
+use crate::config::Sabotage;
 use crate::departure::Bucket;
 use crate::emit::Settled;
 use crate::error::StopReason;
@@ -19,7 +19,7 @@ use crate::ledger::Finished;
 use crate::message::{Assign, ControlInput, LaneInput, Report, WorkerInput};
 use crate::metrics::Outcome;
 use crate::partition::{Partition, State};
-use crate::slot::Retried;
+use crate::slot::{Retried, Run};
 use crate::source::Slice;
 use crate::worker::hook;
 
@@ -72,7 +72,7 @@ impl Lane {
             LaneInput::Release(partition) => self.leave(&partition),
             LaneInput::Lost(partition) => self.leave(&partition),
             LaneInput::HookDone(origin) => self.hook_done(origin),
-            LaneInput::Share(share) => self.share = share.max(PARTITION_SHARE_MIN),
+            LaneInput::Share(share) => self.share = share,
             LaneInput::Topic(topic, result) => self.topic(&topic, result),
             LaneInput::Resume => {
                 for partition in self.partitions.iter_mut().flatten() {
@@ -126,12 +126,16 @@ impl Lane {
     }
 
     fn fetched(&mut self, partition: &TopicPartition, token: u64, slice: Slice) {
+        self.cells.fetched.add(slice.records.len() as u64);
         if let Some(index) = self.reading(partition, token)
             && let Some(partition) = &mut self.partitions[index]
         {
             partition.cells.end.store(slice.high_watermark, Ordering::Relaxed);
             partition.source.push(slice);
-            if partition.source.bytes() > self.share && !partition.fetch_paused {
+            if !partition.fetch_paused
+                && self.opener.is_short()
+                && partition.holds_more_than(self.share)
+            {
                 self.control.push(partition.pause(true));
             }
         }
@@ -164,7 +168,8 @@ impl Lane {
     }
 
     fn report(&mut self, report: Report, now: Instant) {
-        let Report { origin, slot, done, failed, rest, retried } = report;
+        let Report { origin, slot, emitter, done, overdue, failed, rest, retried } = report;
+        self.cells.overdue.add(overdue);
         for run in done {
             self.settle(Settled { origin, slot, run, outcome: Outcome::Done });
         }
@@ -182,8 +187,9 @@ impl Lane {
             self.retry_returned(&mut partition, slot, offset, rest.is_empty(), now);
         }
         if let Some(rest) = rest {
+            // What is tried again goes back to its line.
             let rest = if retried.is_none() { rest } else { VecDeque::new() };
-            partition.slots.returned(slot, rest);
+            partition.slots.returned(slot, rest, emitter);
             if let Some(line) = line {
                 self.divert(&mut partition, slot, line);
             }
@@ -195,6 +201,20 @@ impl Lane {
         self.partitions[index] = Some(partition);
     }
 
+    /// What no worker has taken yet comes back.
+    fn recall(&mut self, index: usize, now: Instant) {
+        let Some(origin) = self.partitions[index].as_ref().map(|held| held.origin) else { return };
+        let Runner::Workers { pool, .. } = &self.runner else { return };
+        for Run { slot, pieces, retried, .. } in pool.recall(origin) {
+            let (done, rest) = (Vec::new(), Some(pieces));
+            let (emitter, overdue, failed) = (0, 0, None);
+            self.report(
+                Report { origin, slot, emitter, done, overdue, failed, rest, retried },
+                now,
+            );
+        }
+    }
+
     fn settle(&mut self, settled: Settled) {
         let Settled { origin, slot, run, outcome } = settled;
         let strict = self.saboteur.kind == Sabotage::None;
@@ -203,6 +223,8 @@ impl Lane {
             cells.stale.add(1);
             return;
         };
+        // Of what is skipped a predecessor may have finished some.
+        let strict = strict && outcome != Outcome::Skipped;
         let result = match strict {
             true => partition.ledger.finish(origin.token, run),
             false => partition.ledger.settle(run).map(|()| Finished::Counted),
@@ -246,16 +268,17 @@ impl Lane {
     }
 
     fn revoke(&mut self, name: &TopicPartition, deadline: Instant, now: Instant) {
-        let Some(index) = self.indexes.get(name) else { return };
-        let Some(partition) = &mut self.partitions[*index as usize] else { return };
+        let Some(index) = self.indexes.get(name).map(|index| *index as usize) else { return };
+        self.recall(index, now);
+        let Some(partition) = &mut self.partitions[index] else { return };
         partition.state = State::Draining(deadline);
         // What is not started goes back: its next owner runs it, and the completed-set tells which
         // it is.
         partition.holding.withdraw();
         partition.forget_unstarted();
         self.emitter.flush(now);
-        if let Runner::Workers(posts) = &self.runner {
-            posts.iter().for_each(|post| post.inbox.push(WorkerInput::Flush));
+        if let Runner::Workers { inboxes, .. } = &self.runner {
+            inboxes.iter().for_each(|inbox| inbox.push(WorkerInput::Flush));
         }
     }
 
@@ -275,10 +298,10 @@ impl Lane {
                 hook(&holding.assignment, || handler.revoked(&holding.assignment));
                 self.remove(index);
             }
-            Runner::Workers(posts) => {
-                partition.hooks = posts.len();
-                posts.iter().for_each(|post| {
-                    post.inbox.push(WorkerInput::Revoked(Arc::clone(&holding), origin))
+            Runner::Workers { inboxes, .. } => {
+                partition.hooks = inboxes.len();
+                inboxes.iter().for_each(|inbox| {
+                    inbox.push(WorkerInput::Revoked(Arc::clone(&holding), origin))
                 });
             }
         }
@@ -326,9 +349,9 @@ fn announce(runner: &mut Runner, holding: &Arc<Holding>) {
         Runner::Inline(handler) => {
             hook(&holding.assignment, || handler.assigned(&holding.assignment));
         }
-        Runner::Workers(posts) => {
+        Runner::Workers { inboxes, .. } => {
             let assigned = || WorkerInput::Assigned(Arc::clone(holding));
-            posts.iter().for_each(|post| post.inbox.push(assigned()));
+            inboxes.iter().for_each(|inbox| inbox.push(assigned()));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use onrush_kafka::TopicPartition;
+use onrush_kafka::{Credit, Lease, TopicPartition};
 use onrush_record::Compression;
 use onrush_runtime::{Clock, Instant, Random, Step, Wake, Work};
 use proptest::prelude::*;
@@ -28,10 +28,14 @@ use crate::handler::{Context, Event};
 use crate::message::{Assign, WorkerInput};
 use crate::metadata::{Metadata, Note};
 use crate::metrics::{Metrics, Snapshot};
-use crate::retry::{FailurePolicy, RetryPolicy};
+use crate::pool::Taker;
+use crate::retry::RetryPolicy;
 use crate::source::Slice;
 use crate::source::testing::{batch, slice};
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerConfig};
+
+/// How long an event may take on a worker.
+const TIME_LIMIT: Duration = Duration::from_millis(100);
 
 /// What a handler was called with, and what it is to do.
 #[derive(Default)]
@@ -70,12 +74,12 @@ impl Handler for Scripted {
             let mut passing = std::pin::pin!(tokio::time::advance(script.blocks));
             let _ = passing.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()));
         }
+        let took = Duration::from_millis(self.1.below(script.takes + 1));
         let flakes = script.flaky.get_mut(&event.offset).filter(|left| **left > 0);
         let fails = flakes.map(|left| *left -= 1).is_some() || script.fail.contains(&event.offset);
-        // A call that fails takes no virtual time.
-        let longest = if fails { 0 } else { script.takes };
-        let took = Duration::from_millis(self.1.below(longest + 1));
-        if let (Some(key), true) = (event.key, script.takes > 0) {
+        let (panics, class) = (script.panic.contains(&event.offset), script.class);
+        // A call that fails is over at once.
+        if let (Some(key), true) = (event.key, script.takes > 0 && !fails) {
             // The flag of the key is up until the call's virtual end.
             let end = script.running.insert((event.partition, key.to_vec()), cx.now() + took);
             assert!(end.is_none_or(|end| end <= cx.now()), "two events of one key at once");
@@ -84,7 +88,6 @@ impl Handler for Scripted {
         if script.emit {
             cx.emit("out", event.key, event.value, &[])?;
         }
-        let (panics, class) = (script.panic.contains(&event.offset), script.class);
         drop(script);
         assert!(!panics, "asked to");
         let class = class.unwrap_or(ErrorClass::Retry { after: None });
@@ -103,7 +106,8 @@ impl Handler for Scripted {
 struct Bench {
     lane: Lane,
     workers: Vec<Worker>,
-    posts: Vec<Arc<Post>>,
+    mail: Vec<Arc<Inbox<WorkerInput>>>,
+    pool: Arc<Pool>,
     inbox: Arc<Inbox<LaneInput>>,
     control: Arc<Inbox<ControlInput>>,
     /// The lane's, then the workers'.
@@ -121,25 +125,31 @@ impl Bench {
         let script = Arc::new(Mutex::new(Script::default()));
         let (inbox, control) =
             (Arc::new(Inbox::new(Wake::new())), Arc::new(Inbox::new(Wake::new())));
-        let posts: Vec<_> =
-            (0..workers).map(|_| Arc::new(Post::new(Inbox::new(Wake::new())))).collect();
+        let mail: Vec<_> = (0..workers).map(|_| Arc::new(Inbox::new(Wake::new()))).collect();
+        let taker = |emitter| Taker { wake: Wake::new(), emitter };
+        let pool = Arc::new(Pool::new((0..workers).map(taker).collect()));
         let outlets: Vec<_> = (0..=workers).map(|_| TestOutlet::new(3)).collect();
         let metrics = Metrics::new(1);
         let handler = |place: u64| Box::new(Scripted(Arc::clone(&script), Random::seeded(place)));
-        let runner =
-            if workers == 0 { Runner::Inline(handler(0)) } else { Runner::Workers(posts.clone()) };
+        let runner = match workers {
+            0 => Runner::Inline(handler(0)),
+            _ => Runner::Workers { pool: Arc::clone(&pool), inboxes: mail.clone() },
+        };
         let config = LaneConfig {
-            failures: Arc::default(),
-            ladder: Arc::default(),
-            parked_bytes: 1 << 20,
-            random: Random::seeded(7),
             number: 0,
             order,
             slots: 16,
             in_flight: 1_000,
             clock: Clock::System,
-            open_bytes: 1 << 20,
+            credit: Credit::new(1 << 20, 0),
             dead_letter_topic: None,
+            failures: Arc::new(FailurePolicy {
+                retry: RetryPolicy::ONCE,
+                ..FailurePolicy::default()
+            }),
+            ladder: Arc::default(),
+            parked_bytes: 1 << 20,
+            random: Random::seeded(7),
         };
         let emitter = |at: usize| Emitter::new(Box::new(outlets[at].clone()));
         let lane = Lane::new(
@@ -150,18 +160,17 @@ impl Bench {
             emitter(0),
             metrics.lane(0),
         );
-        let made = posts.iter().enumerate().map(|(number, post)| {
-            let (lanes, control) = (vec![Arc::clone(&inbox)], Arc::clone(&control));
-            let handler = handler(number as u64 + 1);
-            Worker::new(
+        let made = mail.iter().enumerate().map(|(number, mail)| {
+            let config = WorkerConfig {
                 number,
-                Arc::clone(post),
-                lanes,
-                control,
-                Clock::System,
-                handler,
-                emitter(number + 1),
-            )
+                inbox: Arc::clone(mail),
+                pool: Arc::clone(&pool),
+                lanes: vec![Arc::clone(&inbox)],
+                control: Arc::clone(&control),
+                clock: Clock::System,
+                time_limit: Some(TIME_LIMIT),
+            };
+            Worker::new(config, handler(number as u64 + 1), emitter(number + 1))
         });
         let workers = made.collect();
         let delivered = vec![0; outlets.len()];
@@ -170,7 +179,8 @@ impl Bench {
         Self {
             lane,
             workers,
-            posts,
+            mail,
+            pool,
             inbox,
             control,
             outlets,
@@ -192,11 +202,6 @@ impl Bench {
         change(&mut policy);
         self.lane.config.parked_bytes = policy.parked_bytes;
         self.lane.config.failures = Arc::new(policy);
-    }
-
-    /// Every event is tried once.
-    fn no_retries(&mut self) {
-        self.policy(|policy| policy.retry = RetryPolicy::ONCE);
     }
 
     fn name(partition: i32) -> TopicPartition {
@@ -277,7 +282,7 @@ impl Bench {
         self.delivered[at] += 1;
         match at {
             0 => self.inbox.push(LaneInput::Delivered(delivery)),
-            _ => self.posts[at - 1].inbox.push(WorkerInput::Delivered(delivery)),
+            _ => self.mail[at - 1].push(WorkerInput::Delivered(delivery)),
         }
         true
     }
@@ -430,7 +435,7 @@ fn trap_04_nothing_stays_counted_when_a_partition_leaves() {
         bench.inbox.push(LaneInput::Lost(Bench::name(0)));
         bench.settle();
     }
-    assert!(bench.posts.iter().all(|post| post.load() == 0));
+    assert_eq!(bench.pool.waiting(), 0);
 }
 
 #[test]
@@ -515,7 +520,6 @@ fn what_comes_back_to_a_stopped_partition_is_forgotten() {
 #[test]
 fn trap_24_an_event_that_failed_holds_back_the_commit() {
     let mut bench = Bench::inline();
-    bench.no_retries();
     bench.script.lock().unwrap().fail = vec![4];
     bench.assign(0, 1, 0, none());
     bench.fetched(0, 1, 0, 10);
@@ -531,7 +535,6 @@ fn trap_24_an_event_that_failed_holds_back_the_commit() {
 #[test]
 fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_from() {
     let mut bench = Bench::inline();
-    bench.no_retries();
     bench.script.lock().unwrap().panic = vec![42];
     bench.assign(7, 1, 40, none());
     bench.fetched(7, 1, 40, 5);
@@ -558,7 +561,6 @@ fn trap_25_a_dead_letter_counts_when_it_is_acknowledged_and_says_where_it_came_f
 fn a_dead_downstream_pauses_the_partition_instead_of_emptying_it() {
     for workers in [0, 1] {
         let mut bench = Bench::new(workers, Order::Partition);
-        bench.no_retries();
         {
             let mut script = bench.script.lock().unwrap();
             (script.fail, script.class) = ((0..1_000).collect(), Some(ErrorClass::DeadLetter));
@@ -625,7 +627,7 @@ fn a_bad_batch_is_fetched_once_more_and_then_stops_the_partition() {
 }
 
 #[test]
-fn gaps_and_control_batches_hold_nothing_back() {
+fn trap_21_gaps_and_control_batches_hold_nothing_back() {
     for workers in [0, 1] {
         let mut bench = Bench::new(workers, Order::Key);
         bench.assign(0, 1, 0, none());
@@ -689,13 +691,15 @@ fn a_commit_from_before_a_cut_of_the_log_does_not_count_after_it() {
 }
 
 #[test]
-fn a_partition_with_much_queued_is_paused_and_resumed() {
+fn trap_33_a_partition_with_much_queued_is_paused_and_loses_nothing() {
     let mut bench = Bench::inline();
     bench.lane.config.in_flight = 0;
     bench.assign(0, 1, 0, none());
-    let big = vec![0; 1 << 20];
+    let (big, credit) = (vec![0; 1 << 18], bench.lane.config.credit.clone());
     for base in 0..3 {
-        bench.slice(0, TOKEN_STRIDE, slice([batch(base, Compression::None, &[(None, &big)])], 9));
+        let slice = slice([batch(base, Compression::None, &[(None, &big)])], 9);
+        let lease = Some(Lease::new(&credit, slice.records.len()));
+        bench.slice(0, TOKEN_STRIDE, Slice { lease, ..slice });
     }
     bench.settle();
     let paused = |bench: &Bench, state| {
@@ -747,7 +751,7 @@ fn a_parked_event_is_not_done_without_what_it_emitted() {
     let mut bench = Bench::new(1, Order::Partition);
     bench.outlets[1].0.lock().unwrap().unknown = vec!["out".into()];
     parked_and_emitting(&mut bench);
-    bench.posts[0].inbox.push(WorkerInput::Topic("out".into(), Err("no such topic".into())));
+    bench.mail[0].push(WorkerInput::Topic("out".into(), Err("no such topic".into())));
     bench.pass_time(Duration::from_secs(1));
     assert_eq!(bench.stop_reason(), Some(&StopReason::Emit("no such topic".into())));
     assert_eq!(bench.proposals()[&0], (0, none()));
@@ -859,6 +863,7 @@ proptest! {
         let random = Random::seeded(seed);
         let mut bench = Bench::new(workers, order);
         bench.lane.config.in_flight = 20 + random.below(100);
+        bench.policy(|policy| policy.retry = RetryPolicy::default());
         {
             let mut script = bench.script.lock().unwrap();
             (script.emit, script.takes, script.fail) = (emit, 1 + random.below(20), fail.clone());

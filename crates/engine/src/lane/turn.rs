@@ -11,13 +11,13 @@ use super::failing::wait;
 use super::{Lane, Runner, earlier, stop};
 use crate::admission::{Admitted, admit};
 use crate::completed::OffsetRun;
-use crate::config::{RUN_EVENTS, Sabotage};
+use crate::config::{RUN_EVENTS, Sabotage, UNORDERED_EVENTS};
 use crate::emit::Settled;
 use crate::error::StopReason;
 use crate::handler::{Context, Event};
 use crate::inline::{Exceptions, Rest, Tools};
 use crate::ledger::LedgerError;
-use crate::message::{Asker, ControlInput, Post, Purpose, WorkerInput};
+use crate::message::{Asker, ControlInput, Purpose};
 use crate::metrics::Outcome;
 use crate::parked::{Line, Place, failed_before};
 use crate::partition::{Cursor, Partition, State};
@@ -29,6 +29,7 @@ impl Lane {
     /// Whether something was done.
     pub(super) fn turn(&mut self, partition: &mut Partition, clear: bool, now: Instant) -> bool {
         let mut worked = self.depart(partition, now);
+        let (paused, unread) = (partition.is_paused(), partition.unread.is_some());
         if !partition.parked.is_empty() {
             partition.parked.set_limit(self.parked_share());
             worked |= self.retry(partition, clear, now);
@@ -40,17 +41,19 @@ impl Lane {
                     let clear = clear && !self.emitter.is_spilled();
                     clear && takes && self.walk(partition, now)
                 }
-                Runner::Workers(_) => {
+                Runner::Workers { .. } => {
                     (takes && self.scatter(partition, now)) | self.dispatch(partition)
                 }
             };
         }
+        // What began to leave goes on at once.
+        worked |= !paused && partition.is_paused() || !unread && partition.unread.is_some();
         self.calm(partition, now);
         if let State::Draining(deadline) = partition.state {
             worked |= self.drain(partition, deadline, now);
         }
         if partition.fetch_paused
-            && partition.source.bytes() <= self.share / 2
+            && (!self.opener.is_short() || partition.source.held() <= self.share / 2)
             && partition.takes_data()
         {
             self.control.push(partition.pause(false));
@@ -341,27 +344,32 @@ impl Lane {
 
     /// Gives runs to the workers.
     fn dispatch(&mut self, partition: &mut Partition) -> bool {
-        let Runner::Workers(posts) = &self.runner else { return false };
-        let mut given = false;
-        while let Some((worker, slot, pieces)) = partition.slots.next_run(|| least_loaded(posts)) {
-            give(partition, posts, worker, slot, pieces, None);
-            given = true;
+        let Runner::Workers { pool, .. } = &self.runner else { return false };
+        while let Some((bound, slot, pieces)) = partition.slots.next_run() {
+            self.given.push((bound, run(partition, slot, pieces, None)));
         }
-        let share = partition.slots.unordered().div_ceil(posts.len() as u64).clamp(1, RUN_EVENTS);
+        // Two shares for each, so that nobody is out of work while another one is stuck in its.
+        let shares = 2 * pool.takers() as u64;
+        let share = partition.slots.unordered().div_ceil(shares).clamp(1, UNORDERED_EVENTS);
         while let Some(piece) = partition.slots.next_unordered(share) {
-            let pieces = VecDeque::from([piece]);
-            give(partition, posts, least_loaded(posts), UNORDERED, pieces, None);
-            given = true;
+            self.given.push((None, run(partition, UNORDERED, VecDeque::from([piece]), None)));
+        }
+        let given = !self.given.is_empty();
+        if given {
+            pool.give(&mut self.given);
         }
         given
     }
 
     /// The batch in hand, or the next one with events.
     fn next_batch(&mut self, partition: &mut Partition) -> Option<Cursor> {
+        if partition.unread.is_some() && !self.skip(partition) {
+            return None;
+        }
         loop {
             let cursor = match partition.cursor.take() {
                 Some(cursor) => cursor,
-                None if self.opener.bytes_alive() > self.config.open_bytes => return None,
+                None if !self.opener.may_open(&partition.source, self.share) => return None,
                 None => match partition.source.next(&mut self.opener)? {
                     Ok(batch) => {
                         self.cells.batches.add(1);
@@ -432,12 +440,13 @@ impl Lane {
     fn bad_batch(&mut self, partition: &mut Partition, error: RecordError) {
         let (offset, name) = (partition.ledger.taken(), partition.holding.partition.clone());
         if partition.refetched == Some(offset) {
-            return stop(partition, StopReason::Batch(error), &self.control);
+            return self.bad_again(partition, error);
         }
         tracing::warn!(partition = %name, offset, code = %Fault::CorruptBatch, %error, "a bad batch is fetched once more");
         self.cells.refetched.add(1);
         partition.refetched = Some(offset);
         self.control.push(partition.read_anew());
+        partition.source.suspect_next();
     }
 
     fn drain(&mut self, partition: &mut Partition, deadline: Instant, now: Instant) -> bool {
@@ -484,21 +493,13 @@ fn index(partition: &Partition, cursor: &mut Cursor) -> Result<(), RecordError> 
     }
 }
 
-/// Gives a run to a worker.
-pub(super) fn give(
+/// A run of this partition.
+pub(super) fn run(
     partition: &Partition,
-    posts: &[Arc<Post>],
-    worker: usize,
     slot: u32,
     pieces: VecDeque<Piece>,
     retried: Option<Retried>,
-) {
+) -> Run {
     let (holding, origin) = (Arc::clone(&partition.holding), partition.origin);
-    let run = Run { holding, origin, slot, pieces, retried };
-    posts[worker].add(run.events());
-    posts[worker].inbox.push(WorkerInput::Run(run));
-}
-
-pub(super) fn least_loaded(posts: &[Arc<Post>]) -> usize {
-    (0..posts.len()).min_by_key(|worker| posts[*worker].load()).unwrap_or(0)
+    Run { holding, origin, slot, pieces, retried }
 }

@@ -4,3 +4,4 @@ mod dead_letters;
 mod emitting;
 mod groups;
 mod target;
+mod tasks;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onrush_broker::{Broker, BrokerConfig};
-use onrush_engine::{Engine, EngineConfig, EngineError, Handle, HandlerFactory, Mode, Summary};
+use onrush_engine::{
+    Engine, EngineConfig, EngineError, Handle, HandlerFactory, Handlers, Mode, Summary, Tasks,
+};
 use onrush_kafka::{
     AckSink, Acked, Client, ClientConfig, Producer, ProducerConfig, TopicPartition,
 };
@@ -93,6 +95,18 @@ impl Target {
     ) -> Member {
         let client = ClientConfig::new(&self.brokers);
         let (engine, handle) = Engine::start(config, &self.runtime, client, factory).await.unwrap();
+        Member { engine, handle }
+    }
+
+    pub(crate) async fn tasks(
+        &self,
+        config: EngineConfig,
+        tasks: Tasks,
+        executor: Executor,
+    ) -> Member {
+        let (client, handlers) = (ClientConfig::new(&self.brokers), Handlers::Awaited(tasks));
+        let started = Engine::start_with(config, &self.runtime, client, handlers, executor).await;
+        let (engine, handle) = started.unwrap();
         Member { engine, handle }
     }
 

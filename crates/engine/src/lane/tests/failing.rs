@@ -9,6 +9,13 @@ use crate::retry_topic::Ladder;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Bench {
+    /// With the default policy.
+    fn retrying(workers: usize, order: Order) -> Self {
+        let mut bench = Self::new(workers, order);
+        bench.policy(|policy| policy.retry = RetryPolicy::default());
+        bench
+    }
+
     fn flaky(&self, flaky: impl IntoIterator<Item = (i64, u32)>) {
         self.script.lock().unwrap().flaky.extend(flaky);
     }
@@ -60,7 +67,7 @@ const RETRY: ErrorClass = ErrorClass::Retry { after: None };
 #[test]
 fn an_event_is_tried_five_times_and_then_goes_to_the_dead_letters() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.fails([4], RETRY);
         bench.assign(0, 1, 0, none());
         bench.fetched(0, 1, 0, 10);
@@ -83,7 +90,7 @@ fn an_event_is_tried_five_times_and_then_goes_to_the_dead_letters() {
 
 #[test]
 fn a_panic_is_tried_again_like_an_error() {
-    let mut bench = Bench::inline();
+    let mut bench = Bench::retrying(0, Order::Key);
     bench.script.lock().unwrap().panic = vec![4];
     bench.assign(0, 1, 0, none());
     bench.fetched(0, 1, 0, 10);
@@ -96,7 +103,7 @@ fn a_panic_is_tried_again_like_an_error() {
 #[test]
 fn only_the_key_waits_while_its_event_is_tried_again() {
     for workers in [0, 3] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.flaky([(3, 3), (24, 2)]);
         bench.assign(0, 1, 0, none());
         bench.fetched(0, 1, 0, 20);
@@ -125,7 +132,7 @@ fn only_the_key_waits_while_its_event_is_tried_again() {
 #[test]
 fn events_without_order_wait_alone() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::None);
+        let mut bench = Bench::retrying(workers, Order::None);
         bench.flaky([(3, 2)]);
         bench.assign(0, 1, 0, none());
         bench.fetched(0, 1, 0, 40);
@@ -139,7 +146,7 @@ fn events_without_order_wait_alone() {
 #[test]
 fn under_order_by_partition_everything_waits() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Partition);
+        let mut bench = Bench::retrying(workers, Order::Partition);
         bench.flaky([(3, 2)]);
         bench.assign(0, 1, 0, none());
         bench.fetched(0, 1, 0, 10);
@@ -153,7 +160,7 @@ fn under_order_by_partition_everything_waits() {
 
 #[test]
 fn what_an_event_emits_at_a_later_try_comes_before_what_later_ones_emit() {
-    let mut bench = Bench::new(3, Order::Key);
+    let mut bench = Bench::retrying(3, Order::Key);
     bench.script.lock().unwrap().emit = true;
     bench.flaky((0..10).map(|offset| (offset, 1)));
     bench.assign(0, 1, 0, none());
@@ -176,7 +183,7 @@ fn what_an_event_emits_at_a_later_try_comes_before_what_later_ones_emit() {
 #[test]
 fn trap_19_a_member_has_bounded_room_for_what_waits_and_other_partitions_go_on() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.policy(|policy| policy.parked_bytes = 600);
         bench.fails([0], ErrorClass::Retry { after: Some(100 * SECOND) });
         bench.assign(0, 1, 0, none());
@@ -203,7 +210,6 @@ fn trap_19_a_member_has_bounded_room_for_what_waits_and_other_partitions_go_on()
 fn trap_26_an_event_is_written_to_the_dead_letters_once() {
     for workers in [0, 1] {
         let mut bench = Bench::new(workers, Order::Key);
-        bench.no_retries();
         bench.fails([2], RETRY);
         bench.outlets[0].0.lock().unwrap().unknown = vec!["flights.dead-letter".into()];
         bench.assign(0, 1, 0, none());
@@ -226,7 +232,7 @@ fn trap_26_an_event_is_written_to_the_dead_letters_once() {
 #[test]
 fn trap_28_an_event_that_is_not_done_stays_below_the_commit_whatever_is_done_above_it() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.policy(|policy| policy.retry = RetryPolicy::forever());
         bench.fails([7], RETRY);
         bench.assign(0, 1, 0, none());
@@ -248,7 +254,7 @@ fn trap_28_an_event_that_is_not_done_stays_below_the_commit_whatever_is_done_abo
 #[test]
 fn trap_32_a_dead_downstream_never_drains_the_topic() {
     for workers in [0, 3] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.fails(0..10_000, RETRY);
         bench.assign(0, 1, 0, none());
         for base in 0..10 {
@@ -275,7 +281,6 @@ fn trap_32_a_dead_downstream_never_drains_the_topic() {
 #[test]
 fn undecodable_events_have_tokens_of_their_own() {
     let mut bench = Bench::inline();
-    bench.no_retries();
     bench.fails(0..i64::from(TOKENS) + 3, ErrorClass::Undecodable);
     bench.assign(0, 1, 0, none());
     bench.fetched(0, 1, 0, 20);
@@ -295,7 +300,7 @@ fn undecodable_events_have_tokens_of_their_own() {
 #[test]
 fn a_fatal_error_stops_the_partition_and_the_event_stays() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.fails([5], ErrorClass::Fatal);
         bench.assign(0, 1, 0, none());
         bench.assign(1, 2, 100, none());
@@ -316,7 +321,7 @@ fn a_fatal_error_stops_the_partition_and_the_event_stays() {
 fn the_answer_may_be_to_pause_the_key_or_the_partition_until_told_to_go_on() {
     for (answer, goes_on) in [(Answer::PauseKey, true), (Answer::PausePartition, false)] {
         for workers in [0, 2] {
-            let mut bench = Bench::new(workers, Order::Key);
+            let mut bench = Bench::retrying(workers, Order::Key);
             bench.policy(|policy| {
                 (policy.retry, policy.exhausted) = (RetryPolicy::ONCE, answer);
             });
@@ -342,7 +347,7 @@ fn the_answer_may_be_to_pause_the_key_or_the_partition_until_told_to_go_on() {
 #[test]
 fn trap_31_what_waits_does_not_hold_up_a_drain_and_its_attempts_travel() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.fails([3], RETRY);
         bench.assign(0, 1, 0, none());
         bench.fetched(0, 1, 0, 30);
@@ -359,7 +364,7 @@ fn trap_31_what_waits_does_not_hold_up_a_drain_and_its_attempts_travel() {
         let attempts = |note: &Note| (note.offset, note.attempts, note.error.clone());
         assert_eq!(notes.iter().map(attempts).collect::<Vec<_>>(), [(3, tries, "asked to".into())]);
 
-        let mut heir = Bench::new(workers, Order::Key);
+        let mut heir = Bench::retrying(workers, Order::Key);
         heir.fails([3], RETRY);
         heir.assign_noted(0, 2, 3, Metadata { completed, notes });
         heir.fetched(0, 2, 0, 30);
@@ -377,7 +382,7 @@ fn trap_31_what_waits_does_not_hold_up_a_drain_and_its_attempts_travel() {
 
 #[test]
 fn an_event_that_is_tried_when_its_partition_leaves_counts_that_try() {
-    let mut bench = Bench::new(1, Order::Key);
+    let mut bench = Bench::retrying(1, Order::Key);
     bench.fails([0], RETRY);
     bench.script.lock().unwrap().takes = 0;
     bench.assign(0, 1, 0, none());
@@ -398,7 +403,7 @@ fn an_event_that_is_tried_when_its_partition_leaves_counts_that_try() {
 
 #[test]
 fn attempts_and_the_last_error_are_committed_while_it_waits() {
-    let mut bench = Bench::inline();
+    let mut bench = Bench::retrying(0, Order::Key);
     bench.policy(|policy| policy.retry = RetryPolicy::forever());
     bench.fails([4], RETRY);
     bench.assign(0, 1, 0, none());
@@ -414,7 +419,7 @@ fn attempts_and_the_last_error_are_committed_while_it_waits() {
 #[test]
 fn a_sabotaged_lane_lets_later_events_overtake() {
     for workers in [0, 2] {
-        let mut bench = Bench::new(workers, Order::Key);
+        let mut bench = Bench::retrying(workers, Order::Key);
         bench.lane.sabotage(Saboteur::new(Sabotage::Overtake));
         bench.flaky([(3, 2)]);
         bench.assign(0, 1, 0, none());
@@ -435,7 +440,6 @@ fn ladder(bench: &mut Bench, seconds: &[u64]) {
 fn an_event_that_needs_more_time_moves_to_a_retry_topic() {
     for workers in [0, 2] {
         let mut bench = Bench::new(workers, Order::Key);
-        bench.no_retries();
         ladder(&mut bench, &[5, 60]);
         bench.fails([4], RETRY);
         bench.assign(7, 1, 0, none());

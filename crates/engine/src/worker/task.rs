@@ -1,0 +1,198 @@
+//! A task: awaits a handler of its own, with one event after the other.
+//!
+//! Tasks live as long as their engine, on the runtime of whoever started it, so an event costs no
+//! spawn. A task takes the next run when it has nothing to do, calls the handler with its events in
+//! order, and hands over what an event emitted when its future has returned `Ok`.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::batch::Batches;
+use super::group::TaskInput;
+use super::hook;
+use super::progress::{Next, Progress};
+use super::station::{Called, Station};
+use crate::assignment::Assignment;
+use crate::async_handler::{AsyncHandler, BatchHandler, OwnedEvent};
+use crate::failure::{Failure, HandlerError};
+use crate::handler::Place;
+use crate::lineage::event_time;
+
+/// A task's future.
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Makes the tasks of an engine, each with a handler of its own.
+pub struct Tasks {
+    make: Box<dyn Fn(usize, Station) -> Running + Send + Sync>,
+}
+
+impl Tasks {
+    /// Tasks that give their handler one event after the other.
+    pub fn each<H: AsyncHandler + 'static>(
+        factory: impl Fn(Place) -> H + Send + Sync + 'static,
+    ) -> Self {
+        let make = move |number, station| -> Running {
+            Box::pin(run(Single(factory(Place::Task(number))), station))
+        };
+        Self { make: Box::new(make) }
+    }
+
+    /// Tasks that give their handler up to `most` events at once.
+    pub fn batch<H: BatchHandler + 'static>(
+        most: std::num::NonZeroUsize,
+        factory: impl Fn(Place) -> H + Send + Sync + 'static,
+    ) -> Self {
+        let make = move |number, station| -> Running {
+            Box::pin(run(Batches::new(factory(Place::Task(number)), most), station))
+        };
+        Self { make: Box::new(make) }
+    }
+
+    pub(crate) fn make(&self, number: usize, station: Station) -> Running {
+        (self.make)(number, station)
+    }
+}
+
+/// Calls a handler of some kind.
+pub(crate) trait Caller: Send {
+    fn assigned(&mut self, assignment: &Assignment);
+    fn revoked(&mut self, assignment: &Assignment);
+    fn has_hooks(&self) -> bool;
+    /// Takes what is next and works it off; false if there was nothing.
+    fn work(&mut self, station: &mut Station) -> impl Future<Output = bool> + Send;
+}
+
+async fn run<C: Caller>(mut caller: C, mut station: Station) {
+    station.set_hooks(caller.has_hooks());
+    loop {
+        station.receive(&mut []);
+        while let Some(input) = station.next_hook() {
+            match input {
+                TaskInput::Assigned(holding) => {
+                    hook(&holding.assignment, || caller.assigned(&holding.assignment));
+                }
+                TaskInput::Revoked(holding, origin) => {
+                    hook(&holding.assignment, || caller.revoked(&holding.assignment));
+                    station.hook_done(origin);
+                }
+                TaskInput::Withdrawn | TaskInput::Room | TaskInput::Close => {}
+            }
+        }
+        if station.is_closing() {
+            return;
+        }
+        if !caller.work(&mut station).await {
+            station.rest().await;
+        }
+    }
+}
+
+/// One event at a time.
+struct Single<H>(H);
+
+/// What is known of an event whose handler did not return `Ok`.
+pub(crate) enum Fault {
+    Failed(HandlerError),
+    /// Its outcome does not count any more.
+    Gone,
+}
+
+impl<R> Called<Result<R, HandlerError>> {
+    pub(crate) fn ok(self) -> Result<R, Fault> {
+        match self {
+            Called::Returned(result) => result.map_err(Fault::Failed),
+            Called::Panicked(error) => Err(Fault::Failed(error)),
+            Called::TimedOut(limit) => Err(Fault::Failed(timed_out(limit))),
+            Called::Gone => Err(Fault::Gone),
+        }
+    }
+}
+
+pub(crate) fn timed_out(limit: std::time::Duration) -> HandlerError {
+    HandlerError::msg(format!("the handler did not return within {limit:?}; it was cancelled"))
+}
+
+impl<H: AsyncHandler> Single<H> {
+    /// Runs the next event; `Err` with its failure, or without one when the run is at its end.
+    async fn next(
+        &mut self,
+        station: &mut Station,
+        progress: &mut Progress,
+    ) -> Result<(), Option<Failure>> {
+        let (now, failures) = (station.now(), progress.failures());
+        let (event, cx) = match progress.next() {
+            Next::Event(started) => (
+                OwnedEvent::new(&started, 0, failures),
+                station.outbox.open(now, event_time(started.holding, &started.record), failures),
+            ),
+            Next::Ended => return Err(None),
+            Next::Withdrawn => {
+                station.flush();
+                return Err(None);
+            }
+            Next::Unreadable(error) => return Err(progress.failure(error)),
+        };
+        let runs = std::slice::from_mut(progress);
+        let called = station.call(runs, now, || self.0.each(event, cx)).await.ok();
+        let emitted = station.outbox.close();
+        let ended = match called {
+            Ok(()) if emitted => {
+                let settled = [runs[0].settled()];
+                match station.hand_over(runs, &settled, u32::MAX).await {
+                    Some(Ok(())) => {
+                        progress.step();
+                        return Ok(());
+                    }
+                    Some(Err(error)) => Fault::Failed(error),
+                    None => Fault::Gone,
+                }
+            }
+            Ok(()) => {
+                progress.done();
+                progress.step();
+                return Ok(());
+            }
+            Err(fault) => fault,
+        };
+        station.outbox.clear();
+        match ended {
+            Fault::Failed(error) => Err(progress.failure(error)),
+            Fault::Gone => {
+                progress.step();
+                Err(None)
+            }
+        }
+    }
+}
+
+impl<H: AsyncHandler> Caller for Single<H> {
+    fn assigned(&mut self, assignment: &Assignment) {
+        self.0.assigned(assignment);
+    }
+
+    fn revoked(&mut self, assignment: &Assignment) {
+        self.0.revoked(assignment);
+    }
+
+    fn has_hooks(&self) -> bool {
+        self.0.has_hooks()
+    }
+
+    async fn work(&mut self, station: &mut Station) -> bool {
+        let Some(mut progress) = station.take() else { return false };
+        let failed = loop {
+            match self.next(station, &mut progress).await {
+                Ok(()) => {
+                    let now = station.now();
+                    if progress.has_news() && progress.is_report_due(now) && progress.has_rest() {
+                        station.report(progress.report(now));
+                    }
+                }
+                Err(failed) => break failed,
+            }
+        };
+        let now = station.now();
+        station.report(progress.end(now, failed));
+        true
+    }
+}
