@@ -28,7 +28,7 @@ use super::journal::file::{JournalFile, held_by, total_entries};
 use super::live::Live;
 use super::proof::Proof;
 use super::results::{JOURNAL_FOLDER, Results};
-use super::run::{Run, STOP_LIMIT, TICK, Target, failed, interrupted};
+use super::run::{Run, STOP_LIMIT, Target, failed, next_look};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crew::Crew;
@@ -115,17 +115,7 @@ impl Killing<'_> {
         let live = Live::new(events, !self.run.arguments.json);
         let (mut last_marked, mut last_change) = (0, Instant::now());
         loop {
-            tokio::select! {
-                biased;
-                () = interrupt.requested() => {
-                    live.finish();
-                    return Err(interrupted());
-                }
-                () = tokio::time::sleep(TICK) => {}
-            }
-            if let Some(reason) = progress.failure() {
-                return Err(Failure::unavailable(format!("the generator failed: {reason}")));
-            }
+            next_look(progress, interrupt).await?;
             self.crew.check()?;
             let marked = total_entries(&self.journals).map_err(failed("read the journals"))?;
             live.show_kills(progress, marked, self.crew.size(), self.kills);
@@ -137,11 +127,9 @@ impl Killing<'_> {
                 self.kill_one().await?;
             }
             if sent && self.target.behind().await?.is_empty() {
-                live.finish();
                 return Ok(());
             }
             if last_change.elapsed() > STALL_LIMIT {
-                live.finish();
                 return Err(self.run.stalled(self.target, progress, marked, STALL_LIMIT).await);
             }
         }

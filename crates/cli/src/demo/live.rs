@@ -56,9 +56,11 @@ impl Live {
         self.bar.set_position(progress.acknowledged());
         self.bar.set_message(format!("marked {marked}  members {members}  killed {kills}"));
     }
+}
 
-    /// Removes the line.
-    pub(crate) fn finish(&self) {
+impl Drop for Live {
+    /// Removes the line, however the run ended.
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

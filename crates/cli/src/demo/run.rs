@@ -39,7 +39,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Longer than a drain, its commit and the members' goodbyes.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often progress is looked at.
-pub(super) const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(50);
 
 /// What a run works with.
 pub(super) struct Run<'a> {
@@ -180,17 +180,7 @@ impl Run<'_> {
         let mut live = Live::new(self.arguments.events, !self.arguments.json);
         let (mut last_done, mut last_change, mut handed_over) = (0, Instant::now(), false);
         loop {
-            tokio::select! {
-                biased;
-                () = interrupt.requested() => {
-                    live.finish();
-                    return Err(interrupted());
-                }
-                () = tokio::time::sleep(TICK) => {}
-            }
-            if let Some(reason) = progress.failure() {
-                return Err(Failure::unavailable(format!("the generator failed: {reason}")));
-            }
+            next_look(progress, interrupt).await?;
             members.check()?;
             let done = members.done();
             live.show(progress, members);
@@ -205,11 +195,9 @@ impl Run<'_> {
             }
             if progress.acknowledged() == self.arguments.events && target.behind().await?.is_empty()
             {
-                live.finish();
                 return Ok(());
             }
             if last_change.elapsed() > STALL_LIMIT {
-                live.finish();
                 return Err(self.stalled(target, progress, done, STALL_LIMIT).await);
             }
         }
@@ -280,7 +268,23 @@ pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> 
     move |error| Failure::unavailable(format!("cannot {what}: {error}"))
 }
 
+/// Returns when progress is to be looked at again; an error if the user ended the run, or nothing more will be sent.
+pub(super) async fn next_look(
+    progress: &Progress,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    tokio::select! {
+        biased;
+        () = interrupt.requested() => return Err(interrupted()),
+        () = tokio::time::sleep(TICK) => {}
+    }
+    match progress.failure() {
+        Some(reason) => Err(Failure::unavailable(format!("the generator failed: {reason}"))),
+        None => Ok(()),
+    }
+}
+
 /// The failure of a run that the user ended.
-pub(super) fn interrupted() -> Failure {
+fn interrupted() -> Failure {
     Failure::new(Exit::Interrupted, "interrupted; what was taken is drained and committed")
 }
