@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) offsets: Offsets,
     pub(crate) members: Members,
     pub(crate) groups: Groups,
+    /// What members may take in memory before it is summed up again.
+    pub(crate) members_room: usize,
     pub(crate) parked: Parked,
     /// From which host each connection comes.
     pub(crate) hosts: BTreeMap<ConnectionId, String>,
@@ -108,6 +110,7 @@ impl Core {
             offsets,
             members,
             groups,
+            members_room: 0,
             parked: Parked::default(),
             hosts: BTreeMap::new(),
         })

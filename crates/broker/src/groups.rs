@@ -16,6 +16,9 @@ use self::classic::ClassicGroup;
 use self::consumer::ConsumerGroup;
 use crate::members::Stored;
 
+/// What a member takes at least, with its ids.
+pub(crate) const MEMBER_WEIGHT: usize = 512;
+
 /// The groups by id.
 pub(crate) type Groups = BTreeMap<Arc<str>, Group>;
 
@@ -52,7 +55,21 @@ pub(crate) struct Client {
     pub(crate) host: String,
 }
 
+impl Client {
+    fn weight(&self) -> usize {
+        self.id.len() + self.host.len()
+    }
+}
+
 impl Group {
+    /// Bytes that it keeps for its members.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Consumer(group) => group.weight(),
+            Self::Classic(group) => group.weight(),
+        }
+    }
+
     /// The epoch or generation that it reached.
     pub(crate) fn epoch(&self) -> i32 {
         match self {

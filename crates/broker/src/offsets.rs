@@ -34,6 +34,12 @@ const TOPIC_GONE: u8 = 3;
 const GROUP_GONE: u8 = 4;
 const COMMIT_GONE: u8 = 5;
 
+/// Most bytes that commits take in memory: of 10,000 partitions with full metadata in six groups.
+const MAX_WEIGHT: usize = 256 * 1024 * 1024;
+
+/// What a commit takes besides its metadata.
+const COMMIT_WEIGHT: usize = 128;
+
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
@@ -59,6 +65,14 @@ pub(crate) struct Offsets {
 struct Current {
     offsets: BTreeMap<Arc<str>, OfGroup>,
     epochs: BTreeMap<Arc<str>, (i32, Kind)>,
+    /// Bytes that the commits take.
+    weight: usize,
+}
+
+impl Committed {
+    fn weight(&self) -> usize {
+        COMMIT_WEIGHT + self.metadata.len()
+    }
 }
 
 impl Offsets {
@@ -97,6 +111,7 @@ impl Offsets {
                 put_commit(&mut entries, group, place, committed);
             }
         }
+        self.current.weigh();
         if dropped == 0 {
             return self.journal.append(entries, Fsync::Always);
         }
@@ -112,16 +127,31 @@ impl Offsets {
         group: &str,
         commits: Vec<(Place, Committed)>,
     ) -> io::Result<()> {
+        self.check_room(group, &commits)?;
         let mut entries = Entries::default();
         for (place, committed) in &commits {
             put_commit(&mut entries, group, place, committed);
         }
         self.journal.append(entries, self.fsync)?;
         if !commits.is_empty() {
-            self.current.offsets.entry(group.into()).or_default().extend(commits);
+            self.current.put(group, commits);
         }
         self.journal.rewrite_if_grown(|| self.current.entries());
         Ok(())
+    }
+
+    fn check_room(&self, group: &str, commits: &[(Place, Committed)]) -> io::Result<()> {
+        let more: usize = commits.iter().map(|(_, committed)| committed.weight()).sum();
+        if self.current.weight + more <= MAX_WEIGHT {
+            return Ok(());
+        }
+        let before = commits.iter().filter_map(|(place, _)| self.get(group, place));
+        let less: usize = before.map(Committed::weight).sum();
+        if more <= less {
+            return Ok(());
+        }
+        let reason = format!("committed offsets take {MAX_WEIGHT} bytes, the limit: delete groups");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, reason))
     }
 
     /// Stores the epoch of a group of a kind.
@@ -154,7 +184,7 @@ impl Offsets {
 
     /// How many groups are known.
     pub(crate) fn count(&self) -> usize {
-        let Current { offsets, epochs } = &self.current;
+        let Current { offsets, epochs, .. } = &self.current;
         epochs.len() + offsets.keys().filter(|group| !epochs.contains_key(*group)).count()
     }
 
@@ -263,7 +293,7 @@ impl Current {
                     log_end: entry.try_get_i64().map_err(cut_off)?,
                     metadata: take_string(&mut entry)?,
                 };
-                self.offsets.entry(group.into()).or_default().insert(place, committed);
+                self.put(&group, vec![(place, committed)]);
             }
             EPOCH => {
                 let group = take_string(&mut entry)?;
@@ -288,8 +318,22 @@ impl Current {
         Ok(())
     }
 
+    fn put(&mut self, group: &str, commits: Vec<(Place, Committed)>) {
+        let offsets = self.offsets.entry(group.into()).or_default();
+        for (place, committed) in commits {
+            self.weight += committed.weight();
+            let before = offsets.insert(place, committed);
+            self.weight -= before.map_or(0, |before| before.weight());
+        }
+    }
+
+    fn weigh(&mut self) {
+        self.weight = self.offsets.values().flat_map(BTreeMap::values).map(Committed::weight).sum();
+    }
+
     fn forget_group(&mut self, group: &str) {
-        self.offsets.remove(group);
+        let offsets = self.offsets.remove(group);
+        self.weight -= offsets.iter().flatten().map(|(_, before)| before.weight()).sum::<usize>();
         self.epochs.remove(group);
     }
 
@@ -298,12 +342,13 @@ impl Current {
             offsets.retain(|place, _| &*place.topic != topic);
             !offsets.is_empty()
         });
+        self.weigh();
     }
 
     /// A group of which nothing is left is not there any more.
     fn forget_commit(&mut self, group: &str, place: &Place) {
         let Some(offsets) = self.offsets.get_mut(group) else { return };
-        offsets.remove(place);
+        self.weight -= offsets.remove(place).map_or(0, |before| before.weight());
         if offsets.is_empty() {
             self.offsets.remove(group);
         }
@@ -487,5 +532,32 @@ mod tests {
         assert!(!offsets.knows("g") && !open(&disk, 100).knows("g"));
         offsets.forget_topic("t").expect("stored");
         assert!(!offsets.knows("h") && !open(&disk, 100).knows("h"));
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_commits_take() {
+        let disk = Disk::memory();
+        let mut offsets = open(&disk, 100);
+        let other = Place { topic: "t".into(), partition: 2 };
+        let long = Committed { metadata: "m".repeat(1_000), ..committed(1, 100) };
+        let both =
+            vec![(place(), long.clone()), (other.clone(), long.clone()), (place(), long.clone())];
+        offsets.commit("g", both).expect("stored");
+        offsets.commit("h", vec![(place(), long.clone())]).expect("stored");
+        assert_eq!(offsets.current.weight, 3 * long.weight());
+        // What is there can be written anew, but nothing is added.
+        offsets.current.weight = MAX_WEIGHT;
+        let refused = offsets.commit("new", vec![(place(), long.clone())]).expect_err("no room");
+        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        offsets.commit("g", vec![(place(), long.clone())]).expect("stored");
+        let mut offsets = open(&disk, 100);
+        assert_eq!(offsets.current.weight, 3 * long.weight());
+        offsets.delete("g", &[other, place()]).expect("stored");
+        assert_eq!(offsets.current.weight, long.weight());
+        offsets.forget_group("h").expect("stored");
+        assert_eq!(offsets.current.weight, 0);
+        offsets.commit("g", vec![(place(), long)]).expect("stored");
+        offsets.forget_topic("t").expect("stored");
+        assert_eq!(offsets.current.weight, 0);
     }
 }

@@ -401,6 +401,7 @@ impl Topics {
         if let Some(topic) = self.topics.get_mut(name) {
             topic.logs.extend(logs);
         }
+        self.changes += 1;
         tracing::info!(topic = name, partitions, "gave a topic more partitions");
         Ok(())
     }

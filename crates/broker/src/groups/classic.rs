@@ -43,6 +43,7 @@ pub(crate) use self::member::{Member, Protocol};
 use self::rebalance::JoinTimer;
 pub(crate) use self::stored::GROUP_ENTRY;
 pub(crate) use self::sync::{Leaving, Syncing};
+use crate::groups::MEMBER_WEIGHT;
 use crate::parked::ConnectionId;
 
 /// The type of protocol that consumers name.
@@ -177,6 +178,12 @@ impl ClassicGroup {
 
     pub(crate) fn members(&self) -> &BTreeMap<String, Member> {
         &self.members
+    }
+
+    /// Bytes that the group keeps for its members, and for those who may become some.
+    pub(crate) fn weight(&self) -> usize {
+        let members = self.members.values().map(Member::held).sum::<usize>();
+        members + self.pending.len() * MEMBER_WEIGHT
     }
 
     /// Whether nobody is in the group.

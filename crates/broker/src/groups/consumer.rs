@@ -54,6 +54,9 @@ pub(crate) const LEAVE: i32 = -1;
 /// The member leaves and its instance will be back within the session time-out.
 pub(crate) const LEAVE_FOR_NOW: i32 = -2;
 
+/// What a name takes in a set besides its bytes.
+pub(crate) const NAME_WEIGHT: usize = 48;
+
 /// What a member reports. `None` means: as before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -125,7 +128,7 @@ pub(crate) trait Subscribed {
     /// The names of all topics.
     fn names(&self) -> impl Iterator<Item = &Arc<str>>;
 
-    /// How often topics came or went.
+    /// How often topics came or went, or got more partitions.
     fn changes(&self) -> u64;
 }
 
@@ -139,6 +142,8 @@ pub(crate) struct ConsumerGroup {
     members: BTreeMap<String, Member>,
     /// The topics that the target assignment is of.
     topics: BTreeMap<String, (Uuid, i32)>,
+    /// Up to which change of topics these are right.
+    seen: Option<u64>,
     patterns: Patterns,
 }
 
@@ -182,6 +187,24 @@ impl ConsumerGroup {
     /// Whether nobody is in the group.
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Takes the report of a member that goes on as before, in a group in which nothing has changed: of all reports most
+    /// are such. Then nothing else is looked at, and there is nothing to store. `None` for any other report.
+    pub(crate) fn goes_on(
+        &mut self,
+        now: Instant,
+        session_timeout: Duration,
+        report: &Report,
+        topics: &impl Subscribed,
+    ) -> Option<Told> {
+        let changed = self.epoch != self.target_epoch || self.seen != Some(topics.changes());
+        let member = self.members.get_mut(&report.member_id).filter(|_| !changed)?;
+        if !member.goes_on(self.target_epoch, report) {
+            return None;
+        }
+        member.session_deadline = now + session_timeout;
+        Some(Told { member_id: report.member_id.clone(), epoch: member.epoch, assignment: None })
     }
 
     /// Takes a member's report and tells it what it owns.
@@ -359,6 +382,7 @@ impl ConsumerGroup {
 
     /// Moves the group epoch if members or topics changed, and computes the target of the epoch.
     fn refresh(&mut self, subscription_changed: bool, topics: &impl Subscribed) {
+        self.seen = Some(topics.changes());
         let patterns = self.members.values().filter_map(|member| member.pattern.as_deref());
         let matches_changed = self.patterns.refresh(patterns, topics);
         let named = self.members.values().flat_map(|member| &member.topics).map(String::as_str);
@@ -394,6 +418,15 @@ impl ConsumerGroup {
         let member = self.members.get_mut(id)?;
         member.reconcile(now, target_epoch, &target, &held, report.owned.as_ref());
         Some(member)
+    }
+
+    /// Bytes that the group keeps for its members.
+    pub(crate) fn weight(&self) -> usize {
+        let owned = |member: &Member| member.assigned.len() + member.revoking.len();
+        let partitions: usize = self.members.values().map(owned).sum::<usize>()
+            + self.target.values().map(Partitions::len).sum::<usize>();
+        self.members.values().map(Member::weight).sum::<usize>()
+            + partitions * size_of::<Partition>()
     }
 
     /// Where the group stands.

@@ -20,11 +20,14 @@ use onrush_wire::{ErrorCode, KafkaString, Uuid};
 
 use crate::core::{Caller, Core, string};
 use crate::groups::consumer::Partitions;
-use crate::groups::{Client, Group};
+use crate::groups::{Client, Group, MEMBER_WEIGHT};
 use crate::requests::keep_first;
 
 /// Most groups, with and without members.
 const MAX_GROUPS: usize = 10_000;
+
+/// Most bytes that all groups keep for their members. They are kept twice, once as they are stored.
+const MAX_MEMBERS: usize = 128 * 1024 * 1024;
 
 /// For how many groups room is made at a time.
 const ROOM_MADE: usize = 100;
@@ -97,6 +100,19 @@ impl Core {
             true => Ok(()),
             false => Err(ErrorCode::POLICY_VIOLATION),
         }
+    }
+
+    /// Whether members may take so many bytes more. What they take is summed up only when so much was asked for that it
+    /// may not fit.
+    fn check_members(&mut self, more: usize) -> Result<(), ErrorCode> {
+        let more = more + MEMBER_WEIGHT;
+        if more > self.members_room {
+            let held = self.groups.values().map(Group::weight).sum::<usize>();
+            self.members_room = MAX_MEMBERS.saturating_sub(held);
+        }
+        let left = self.members_room.checked_sub(more);
+        self.members_room = left.ok_or(ErrorCode::GROUP_MAX_SIZE_REACHED)?;
+        Ok(())
     }
 
     /// Makes room when there are too many groups: those go that nobody is in and that committed

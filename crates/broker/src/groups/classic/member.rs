@@ -6,7 +6,7 @@ use bytes::Bytes;
 use onrush_runtime::Instant;
 
 use super::Joining;
-use crate::groups::Client;
+use crate::groups::{Client, MEMBER_WEIGHT};
 use crate::parked::ConnectionId;
 
 /// A way to assign that a member supports, with what the leader must know about the member.
@@ -79,7 +79,14 @@ impl Member {
         self.session_deadline = now + self.session_timeout;
     }
 
-    /// Bytes that the group keeps for it, and shows to its leader.
+    /// Bytes that the group keeps for it.
+    pub(super) fn held(&self) -> usize {
+        let instance = self.instance.as_ref().map_or(0, String::len);
+        let protocols = self.weight() + self.protocols.len() * size_of::<Protocol>();
+        MEMBER_WEIGHT + self.client.weight() + instance + protocols + self.assignment.len()
+    }
+
+    /// Bytes that it shows to its leader.
     pub(super) fn weight(&self) -> usize {
         weight(&self.protocols)
     }

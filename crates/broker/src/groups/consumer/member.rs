@@ -6,7 +6,8 @@ use std::time::Duration;
 use onrush_runtime::Instant;
 use onrush_wire::ErrorCode;
 
-use super::{Assignor, Client, JOIN, Partitions, Refusal, Report};
+use super::{Assignor, Client, JOIN, NAME_WEIGHT, Partitions, Refusal, Report};
+use crate::groups::MEMBER_WEIGHT;
 
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,27 @@ impl Member {
             changed = true;
         }
         changed
+    }
+
+    /// Whether the report says nothing that is not known of a member that is where it is to be.
+    pub(super) fn goes_on(&self, target_epoch: i32, report: &Report) -> bool {
+        let says_nothing = report.rebalance_timeout.is_none()
+            && report.topics.is_none()
+            && report.pattern.is_none()
+            && report.assignor.is_none()
+            && report.instance.as_ref().is_none_or(|id| self.instance.as_ref() == Some(id));
+        says_nothing
+            && report.epoch == self.epoch
+            && self.epoch == target_epoch
+            && self.state == State::Stable
+            && report.client == self.client
+    }
+
+    /// Bytes that the group keeps for it, but for its partitions.
+    pub(super) fn weight(&self) -> usize {
+        let names = self.topics.iter().chain(&self.pattern).chain(&self.instance);
+        let names = names.map(|name| name.len() + NAME_WEIGHT).sum::<usize>();
+        MEMBER_WEIGHT + self.client.weight() + names
     }
 
     /// Whether a report of this epoch can be believed. That of the epoch before can, if it owns no

@@ -23,7 +23,7 @@ impl Subscribed for Catalogue {
     }
 
     fn changes(&self) -> u64 {
-        u64::from(self.0 > 0)
+        u64::try_from(self.0).expect("a number of partitions")
     }
 }
 
@@ -348,4 +348,61 @@ fn the_assignor_is_what_most_want() {
     assert_eq!(group.expect("readable").assignor(), Assignor::Range);
     scene.send(wants("c", Some(Assignor::Uniform))).expect("joins");
     assert_eq!(scene.group.assignor(), Assignor::Uniform, "of equals");
+}
+
+/// Topics as before, of which nothing must be asked.
+struct Unchanged(u64);
+
+impl Subscribed for Unchanged {
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        panic!("{name} was looked up")
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::repeat_with(|| panic!("topics were looked through"))
+    }
+
+    fn changes(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn who_goes_on_as_before_keeps_its_session_and_nothing_is_looked_at() {
+    let mut scene = Scene::new(3);
+    scene.join("a");
+    let silent = |scene: &Scene| Report {
+        member_id: "a".to_owned(),
+        epoch: scene.epochs["a"],
+        ..Report::default()
+    };
+    scene.now += SESSION / 2;
+    let report = silent(&scene);
+    let told = scene.group.goes_on(scene.now, SESSION, &report, &Unchanged(3)).expect("goes on");
+    assert_eq!((told.epoch, told.assignment), (1, None));
+    scene.now += SESSION / 2;
+    assert_eq!(scene.group.expire(scene.now), []);
+    // Whatever is new is looked at.
+    for other in [
+        Report { epoch: 0, ..report.clone() },
+        Report { topics: Some(BTreeSet::new()), ..report.clone() },
+        Report { pattern: Some("x".to_owned()), ..report.clone() },
+        Report { instance: Some("i".to_owned()), ..report.clone() },
+        Report { rebalance_timeout: Some(REBALANCE), ..report.clone() },
+        Report { assignor: Some(Assignor::Range), ..report.clone() },
+        Report { member_id: "b".to_owned(), ..report.clone() },
+    ] {
+        assert_eq!(scene.group.goes_on(scene.now, SESSION, &other, &Unchanged(3)), None);
+    }
+    assert_eq!(scene.group.goes_on(scene.now, SESSION, &report, &Unchanged(4)), None);
+    scene.join("b");
+    assert_eq!(scene.group.goes_on(scene.now, SESSION, &report, &Unchanged(3)), None);
+    for member in ["a", "a", "b"] {
+        scene.beat(member);
+    }
+    let report = silent(&scene);
+    assert!(scene.group.goes_on(scene.now, SESSION, &report, &Unchanged(3)).is_some());
+    // One that is out changes the group for the others.
+    scene.group.remove("b");
+    assert_eq!(scene.group.goes_on(scene.now, SESSION, &report, &Unchanged(3)), None);
 }

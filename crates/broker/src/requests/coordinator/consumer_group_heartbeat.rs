@@ -11,8 +11,8 @@ use onrush_wire::{ErrorCode, KafkaString, Uuid, uuid};
 use super::by_topic;
 use crate::core::{Core, string};
 use crate::groups::consumer::{
-    Assignor, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, Partitions, Refusal, Report, Subscribed,
-    Told, patterns, unknown_member,
+    Assignor, ConsumerGroup, JOIN, LEAVE, LEAVE_FOR_NOW, NAME_WEIGHT, Partition, Partitions,
+    Refusal, Report, Subscribed, Told, patterns, unknown_member,
 };
 use crate::groups::{Client, Group};
 use crate::topics::{TopicRef, Topics};
@@ -81,6 +81,18 @@ impl Core {
         }
         let group_id: Arc<str> = group_id.into();
         let timeout = self.group_settings(&group_id).session_timeout;
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(&group_id)
+            && let Some(told) = group.goes_on(now, timeout, &report, &self.topics)
+        {
+            return Ok(told);
+        }
+        if let Some(topics) = &report.topics {
+            let names = topics.iter().map(|name| name.len() + NAME_WEIGHT).sum::<usize>();
+            // It may be given any of them.
+            let partitions = self.topics.iter().map(|topic| topic.logs.len()).sum::<usize>();
+            let more = names + partitions * 2 * size_of::<Partition>();
+            self.check_members(more).map_err(|error| (error, error.to_string()))?;
+        }
         self.make_consumer_group(&group_id, &report)?;
         let Some(Group::Consumer(group)) = self.groups.get_mut(&group_id) else {
             return Err(unknown_member(&report.member_id));
@@ -212,6 +224,7 @@ mod tests {
     use onrush_runtime::disk::MemoryDisk;
     use onrush_runtime::{Disk, Runtime};
 
+    use super::super::MAX_MEMBERS;
     use super::*;
     use crate::BrokerConfig;
 
@@ -292,5 +305,48 @@ mod tests {
                 assert_eq!(told.error_code, 0, "{group_id}");
             }
         }
+    }
+
+    fn join(core: &mut Core, now: Instant, group: &str) -> i16 {
+        let request = Request { group_id: string(group), ..report(JOIN, &["t"]) };
+        core.consumer_group_heartbeat(now, Client::default(), request).error_code
+    }
+
+    fn beat(core: &mut Core, now: Instant, epoch: i32) -> Response {
+        let request = Request {
+            group_id: string("g"),
+            member_id: string("m"),
+            member_epoch: epoch,
+            rebalance_timeout_ms: -1,
+            ..Request::default()
+        };
+        core.consumer_group_heartbeat(now, Client::default(), request)
+    }
+
+    #[test]
+    fn who_says_nothing_new_is_told_of_partitions_that_were_added() {
+        let (mut core, now) = core(&MemoryDisk::default());
+        core.topics.create(&core.random, "t", 1).expect("created");
+        assert_eq!(join(&mut core, now, "g"), 0);
+        assert_eq!(beat(&mut core, now, 1).assignment, None);
+        core.topics.add_partitions("t", 3).expect("added");
+        let told = beat(&mut core, now, 1);
+        let assigned = told.assignment.expect("a new assignment").topic_partitions.remove(0);
+        assert_eq!((told.member_epoch, assigned.partitions), (2, vec![0, 1, 2]));
+        assert_eq!(beat(&mut core, now, 2).assignment, None);
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_all_groups_keep_for_their_members() {
+        let (mut core, now) = core(&MemoryDisk::default());
+        assert_eq!(join(&mut core, now, "g"), 0);
+        // As if it were of many members.
+        let mut large = ConsumerGroup::default();
+        let report = report_of(Client::default(), report(JOIN, &[&"t".repeat(MAX_MEMBERS)]));
+        large.heartbeat(now, Duration::from_secs(1), report, &core.topics).expect("joins");
+        core.groups.insert("large".into(), Group::Consumer(large));
+        core.members_room = 0;
+        assert_eq!(join(&mut core, now, "h"), ErrorCode::GROUP_MAX_SIZE_REACHED.0);
+        assert_eq!(beat(&mut core, now, 1).error_code, 0, "who is in goes on");
     }
 }

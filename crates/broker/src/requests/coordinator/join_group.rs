@@ -71,6 +71,9 @@ impl Core {
         if longest_name(&request) > MAX_MEMBER_ID {
             return Err(ErrorCode::INVALID_REQUEST);
         }
+        let protocols = request.protocols.iter();
+        let protocols = protocols.map(|protocol| protocol.name.len() + protocol.metadata.len());
+        self.check_members(protocols.sum())?;
         match self.groups.get(id) {
             Some(Group::Classic(_)) => {}
             Some(Group::Consumer(group)) if !group.is_empty() => {

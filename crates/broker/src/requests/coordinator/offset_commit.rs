@@ -1,5 +1,7 @@
 //! OffsetCommit.
 
+use std::io::ErrorKind;
+
 use onrush_runtime::{Fault, Instant};
 use onrush_wire::message::offset_commit::request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -40,9 +42,13 @@ impl Core {
             .collect();
         if let Err(error) = self.offsets.commit(group, commits) {
             tracing::error!(group, code = %Fault::BrokerStorage, %error, "cannot store committed offsets");
+            let refused = match error.kind() {
+                ErrorKind::QuotaExceeded => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+                _ => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            };
             let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             for partition in partitions.filter(|partition| partition.error_code == 0) {
-                partition.error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
+                partition.error_code = refused.0;
             }
         }
         Response { topics, ..Response::default() }

@@ -31,7 +31,9 @@ impl Core {
             let answer = Answer::Sync(Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
             return reply(correlation_id, version, answer);
         }
-        match self.classic_group(now, id.as_str()) {
+        let assigned = request.assignments.iter().map(|assigned| assigned.assignment.len()).sum();
+        let room = if assigned == 0 { Ok(()) } else { self.check_members(assigned) };
+        match room.and_then(|()| self.classic_group(now, id.as_str())) {
             Ok(group) => {
                 group.sync(now, syncing(connection, request));
                 let group = id.as_str().into();
