@@ -139,6 +139,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A lease of a buffer of so many bytes, which may overdraw the pool.
+    #[must_use]
+    pub fn new(credit: &Credit, bytes: usize) -> Self {
+        Self { loan: Arc::new(credit.charge(bytes)) }
+    }
+
     /// Bytes of the whole buffer.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -156,7 +162,7 @@ impl Lease {
     #[must_use]
     pub fn copied(&self, bytes: usize) -> Self {
         let credit = Credit { pool: Arc::clone(&self.loan.pool) };
-        Self { loan: Arc::new(credit.charge(bytes)) }
+        Self::new(&credit, bytes)
     }
 }
 

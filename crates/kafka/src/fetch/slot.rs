@@ -218,6 +218,21 @@ mod tests {
     }
 
     #[test]
+    fn trap_34_a_pause_ends_with_its_assignment() {
+        let mut slots = slots(2);
+        let partition = TopicPartition::new("t", 1);
+        slots.set_paused(&partition, true);
+        assert_eq!(order(&slots.plan(1, 0)), [0]);
+        slots.unassign(&partition);
+        assert_eq!(slots.set_paused(&partition, true), None, "it is nobody's");
+        slots.assign(partition, 2, 10, Arc::new(Nowhere));
+        for (_, slot) in slots.iter_mut() {
+            slot.place(Some(Leader { node: 1, epoch: 3, topic_id: Uuid::ZERO }));
+        }
+        assert_eq!(order(&slots.plan(1, 0)), [0, 1]);
+    }
+
+    #[test]
     fn what_was_asked_for_an_old_assignment_finds_no_slot() {
         let mut slots = slots(1);
         let partition = TopicPartition::new("t", 0);
