@@ -178,7 +178,7 @@ impl Entry {
             CLUSTER => Self::Cluster(take_uuid(&mut entry)?),
             LEADER_EPOCH => match entry.try_get_i32().map_err(cut_off)? {
                 // Every start raises it.
-                epoch @ 0..i32::MAX => Self::LeaderEpoch(epoch),
+                epoch if (0..i32::MAX).contains(&epoch) => Self::LeaderEpoch(epoch),
                 epoch => return Err(format!("the leader epoch {epoch}")),
             },
             CREATED => {
