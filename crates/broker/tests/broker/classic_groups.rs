@@ -6,7 +6,7 @@ use bytes::Bytes;
 use onrush_broker::{Broker, BrokerConfig, Fsync};
 use onrush_runtime::{Disk, Random};
 use onrush_wire::message::{
-    consumer_group_heartbeat, heartbeat, join_group, leave_group, offset_commit, sync_group,
+    consumer_group_heartbeat, heartbeat, join_group, leave_group, sync_group,
 };
 use onrush_wire::{ErrorCode, Uuid};
 
@@ -246,21 +246,9 @@ async fn what_cannot_be_is_refused() {
     assert_eq!(client.ask(5, &other).await.error_code, inconsistent);
 }
 
-/// What a commit of `offset` for partition 0 becomes.
+/// What a commit of offset 0 for partition 0 becomes.
 async fn commit(client: &mut Client, version: i16, member: &str, generation: i32) -> ErrorCode {
-    let partition = offset_commit::request::OffsetCommitRequestPartition::default();
-    let topic = offset_commit::request::OffsetCommitRequestTopic {
-        name: text(TOPIC),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = offset_commit::Request {
-        group_id: text(GROUP),
-        member_id: text(member),
-        generation_id_or_member_epoch: generation,
-        topics: vec![topic],
-        ..Default::default()
-    };
+    let request = commit_request(GROUP, (member, generation), 0, "");
     ErrorCode(client.ask(version, &request).await.topics[0].partitions[0].error_code)
 }
 

@@ -8,7 +8,7 @@ use onrush_runtime::Disk;
 use onrush_wire::ErrorCode;
 use onrush_wire::message::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, join_group,
-    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
+    leave_group, list_groups, offset_delete, offset_fetch, sync_group,
 };
 
 use crate::support::*;
@@ -28,18 +28,7 @@ async fn broker_with_groups(disk: &Disk) -> (Broker, Client, String) {
     let mut client = Client::connect(broker.address()).await;
     client.create_topic(TOPIC, 2).await;
     for group in [CLASSIC, CONSUMER, SIMPLE] {
-        let partition = offset_commit::request::OffsetCommitRequestPartition::default();
-        let topic = offset_commit::request::OffsetCommitRequestTopic {
-            name: text(TOPIC),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let request = offset_commit::Request {
-            group_id: text(group),
-            generation_id_or_member_epoch: -1,
-            topics: vec![topic],
-            ..Default::default()
-        };
+        let request = commit_request(group, OUTSIDER, 0, "");
         let response = client.ask(9, &request).await;
         assert_eq!(response.topics[0].partitions[0].error_code, 0);
     }

@@ -57,23 +57,7 @@ async fn commit(
     offset: i64,
     metadata: &str,
 ) -> i16 {
-    let partition = offset_commit::request::OffsetCommitRequestPartition {
-        committed_offset: offset,
-        committed_metadata: Some(text(metadata)),
-        ..Default::default()
-    };
-    let topic = offset_commit::request::OffsetCommitRequestTopic {
-        name: text(TOPIC),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = offset_commit::Request {
-        group_id: text(GROUP),
-        member_id: text(member),
-        generation_id_or_member_epoch: epoch,
-        topics: vec![topic],
-        ..Default::default()
-    };
+    let request = commit_request(GROUP, (member, epoch), offset, metadata);
     client.ask(version, &request).await.topics[0].partitions[0].error_code
 }
 

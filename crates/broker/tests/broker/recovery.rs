@@ -5,7 +5,7 @@ use onrush_broker::{Broker, BrokerConfig, BrokerError, Fsync};
 use onrush_record::header::set_base_offset;
 use onrush_runtime::disk::MemoryDisk;
 use onrush_runtime::{Disk, Executor, Random, Runtime};
-use onrush_wire::message::{list_offsets, offset_commit, offset_fetch};
+use onrush_wire::message::{list_offsets, offset_fetch};
 use onrush_wire::{ErrorCode, Uuid};
 
 use crate::support::*;
@@ -272,22 +272,7 @@ async fn unsynced_records_may_be_lost_but_no_commit_points_above_the_rest() {
 }
 
 pub(crate) async fn commit(client: &mut Client, offset: i64, metadata: &str) {
-    let partition = offset_commit::request::OffsetCommitRequestPartition {
-        committed_offset: offset,
-        committed_metadata: Some(text(metadata)),
-        ..Default::default()
-    };
-    let topic = offset_commit::request::OffsetCommitRequestTopic {
-        name: text(TOPIC),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = offset_commit::Request {
-        group_id: text("g"),
-        generation_id_or_member_epoch: -1,
-        topics: vec![topic],
-        ..Default::default()
-    };
+    let request = commit_request("g", OUTSIDER, offset, metadata);
     assert_eq!(client.ask(9, &request).await.topics[0].partitions[0].error_code, 0);
 }
 

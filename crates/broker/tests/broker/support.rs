@@ -8,7 +8,7 @@ use onrush_wire::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition,
 };
 use onrush_wire::message::{
-    Request, create_topics, decode_response, encode_request, init_producer_id,
+    Request, create_topics, decode_response, encode_request, init_producer_id, offset_commit,
 };
 use onrush_wire::produce::{
     PartitionProduce, PartitionProduced, ProduceRequest, ProduceResponse, TopicProduce,
@@ -141,6 +141,35 @@ impl Client {
         let frame = self.receive().await.expect("answered");
         let (_, mut response) = FetchResponse::decode(version, frame).expect("decodes");
         response.topics.remove(0).partitions.remove(0)
+    }
+}
+
+/// Who commits without being a member.
+pub(crate) const OUTSIDER: (&str, i32) = ("", -1);
+
+/// A commit for partition 0, by a member at its epoch or generation.
+pub(crate) fn commit_request(
+    group: &str,
+    (member, epoch): (&str, i32),
+    offset: i64,
+    metadata: &str,
+) -> offset_commit::Request {
+    let partition = offset_commit::request::OffsetCommitRequestPartition {
+        committed_offset: offset,
+        committed_metadata: Some(text(metadata)),
+        ..Default::default()
+    };
+    let topic = offset_commit::request::OffsetCommitRequestTopic {
+        name: text(TOPIC),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    offset_commit::Request {
+        group_id: text(group),
+        member_id: text(member),
+        generation_id_or_member_epoch: epoch,
+        topics: vec![topic],
+        ..Default::default()
     }
 }
 
