@@ -359,6 +359,31 @@ fn acknowledged_records_that_could_not_be_synced_stay_and_none_follow_until_they
 }
 
 #[test]
+fn a_clean_end_writes_commits_anew_that_could_not_be_synced() {
+    let mut scene = Scene::new(Fsync::default());
+    scene.produce(1, plain()).expect("at once");
+    let place = Place { topic: "t".into(), partition: 0 };
+    let committed = crate::offsets::Committed {
+        offset: 1,
+        leader_epoch: 1,
+        metadata: String::new(),
+        log_end: 1,
+    };
+    scene.core.offsets.commit("g", vec![(place.clone(), committed)]).expect("stored");
+    let round = scene.core.take_unsynced();
+    for unsynced in &round {
+        scene.core.synced(unsynced, &Err(io::Error::other("the disk is gone")));
+    }
+    let file = Disk::Memory(scene.disk.clone()).open("groups").expect("there");
+    scene.disk.fail_syncs(1);
+    file.sync().expect_err("failed");
+    scene.core.close().expect("closed");
+    scene.disk.crash(&onrush_runtime::Random::seeded(1));
+    let scene = Scene::over(scene.disk, scene.core.started);
+    assert_eq!(scene.core.offsets.get("g", &place).expect("committed").offset, 1);
+}
+
+#[test]
 fn who_is_not_served_in_time_is_told_so() {
     let mut scene = Scene::new(Fsync::Always);
     assert_eq!(scene.produce(1, plain()), None);

@@ -106,8 +106,8 @@ fn create_root(root: &Path) -> io::Result<()> {
     fs::create_dir_all(&root)?;
     let parents = missing.iter().rev().filter_map(|created| created.parent());
     // One that may be written to but not read cannot be synced.
-    let readable = parents.filter_map(|parent| fs::File::open(parent).ok());
-    readable.map(|parent| parent.sync_all()).collect()
+    let mut readable = parents.filter_map(|parent| fs::File::open(parent).ok());
+    readable.try_for_each(|parent| parent.sync_all())
 }
 
 /// Puts the path in front of the operating system's message.
