@@ -1,16 +1,25 @@
 //! The consumer: a builder over the engine, and the threads that it runs on.
 
+mod failures;
+mod running;
+mod source;
+
+use std::future::Future;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onrush_engine::{
-    Context, Engine, EngineConfig, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
-    Order, Place, Start, Summary,
+    AsyncContext, AsyncHandler, BatchContext, BatchError, BatchHandler, Context, Engine,
+    EngineConfig, Event, Handler, HandlerError, Handlers, Mode, Order, OwnedEvent, Place, Start,
 };
 use onrush_kafka::ClientConfig;
 use onrush_runtime::{Disk, Executor, Runtime};
-use tokio::sync::oneshot;
 
+use self::running::interrupted;
+pub use self::running::{AsyncRunning, Running};
+pub(crate) use self::source::Source;
+use self::source::{Awaited, Batched, Called};
 use crate::Error;
 
 /// Describes what to read, and how. A handler makes it a [`Subscription`].
@@ -18,13 +27,15 @@ use crate::Error;
 pub struct Consumer {
     client: ClientConfig,
     engine: EngineConfig,
+    lanes: Option<NonZeroUsize>,
 }
 
 impl Consumer {
     /// Reads from the cluster of these brokers: `host:port`, several with commas.
     pub fn new(brokers: impl AsRef<str>) -> Self {
         let brokers = brokers.as_ref().split(',').map(|broker| broker.trim().to_owned());
-        Self { client: ClientConfig::new(brokers), engine: EngineConfig::new("", [""; 0]) }
+        let engine = EngineConfig::new("", [""; 0]);
+        Self { client: ClientConfig::new(brokers), engine, lanes: None }
     }
 
     /// The consumer group: its members share the partitions.
@@ -53,7 +64,7 @@ impl Consumer {
 
     /// How many threads own partitions; as many as cores by default.
     pub fn lanes(mut self, lanes: NonZeroUsize) -> Self {
-        self.engine.lanes = lanes;
+        self.lanes = Some(lanes);
         self
     }
 
@@ -115,6 +126,65 @@ impl Consumer {
         self.handlers(move |_: Place| handler.clone())
     }
 
+    /// Calls `handler` for each event and awaits it, in `concurrency` tasks: for handlers that wait for something. They
+    /// run on the runtime of whoever calls [`Subscription::start_async`], or else on one of their own. Each task has a
+    /// clone of the handler. Concurrency costs little: a thousand tasks are a fine number.
+    pub fn each_async<H, F>(self, concurrency: NonZeroUsize, handler: H) -> Subscription
+    where
+        H: Fn(OwnedEvent, AsyncContext) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.async_handlers(concurrency, move |_: Place| handler.clone())
+    }
+
+    /// Calls `handler` with up to `most` events at once and awaits it, in `concurrency` tasks: for sinks that take many
+    /// rows in one go. A batch has the events that are there, of many keys; those of a key are in order, and no other
+    /// batch has any of that key meanwhile.
+    pub fn each_batch<H, F>(
+        self,
+        concurrency: NonZeroUsize,
+        most: NonZeroUsize,
+        handler: H,
+    ) -> Subscription
+    where
+        H: Fn(Vec<OwnedEvent>, BatchContext) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<(), BatchError>> + Send + 'static,
+    {
+        self.batch_handlers(concurrency, most, move |_: Place| handler.clone())
+    }
+
+    /// Makes an [`AsyncHandler`] per task, with state of its own that needs no lock.
+    pub fn async_handlers<F, H>(mut self, concurrency: NonZeroUsize, factory: F) -> Subscription
+    where
+        F: Fn(Place) -> H + Send + Sync + 'static,
+        H: AsyncHandler + 'static,
+    {
+        self.engine.mode = Mode::EachAsync { concurrency };
+        Subscription { consumer: self, source: Box::new(Awaited(Arc::new(factory))) }
+    }
+
+    /// Makes a [`BatchHandler`] per task, with state of its own that needs no lock.
+    pub fn batch_handlers<F, H>(
+        mut self,
+        concurrency: NonZeroUsize,
+        most: NonZeroUsize,
+        factory: F,
+    ) -> Subscription
+    where
+        F: Fn(Place) -> H + Send + Sync + 'static,
+        H: BatchHandler + 'static,
+    {
+        self.engine.mode = Mode::EachBatch { concurrency };
+        Subscription { consumer: self, source: Box::new(Batched(Arc::new(factory), most)) }
+    }
+
+    /// How long an event (or a batch) may take; without limit by default. A handler that is awaited is cancelled after
+    /// this time, and its event tried again. One that blocks cannot be interrupted: it is counted.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.engine.time_limit = Some(limit);
+        self
+    }
+
     /// Where handlers run; for [`Consumer::handlers`].
     pub fn mode(mut self, mode: Mode) -> Self {
         self.engine.mode = mode;
@@ -127,14 +197,14 @@ impl Consumer {
         F: Fn(Place) -> H + Send + Sync + 'static,
         H: Handler + 'static,
     {
-        Subscription { consumer: self, factory: Box::new(factory) }
+        Subscription { consumer: self, source: Box::new(Called(Arc::new(factory))) }
     }
 }
 
 /// A consumer with its handler.
 pub struct Subscription {
     consumer: Consumer,
-    factory: Box<dyn HandlerFactory>,
+    source: Box<dyn Source>,
 }
 
 impl Subscription {
@@ -144,89 +214,92 @@ impl Subscription {
     /// The cluster cannot be reached, or the consumer had to stop.
     pub fn run(self) -> Result<(), Error> {
         let running = self.start()?;
-        let handle = running.handle.clone();
-        let executor = running.executor.clone();
-        executor.spawn(async move {
-            if interrupted().await {
-                handle.shutdown();
-            }
-        });
+        running.shut_down_when_interrupted();
         running.join().map(drop)
     }
 
-    /// Starts, and returns once the member runs.
+    /// The same, inside of a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`Subscription::run`].
+    pub async fn run_async(self) -> Result<(), Error> {
+        let running = self.start_async().await?;
+        let handle = running.handle().clone();
+        let ended = running.join();
+        tokio::pin!(ended);
+        tokio::select! {
+            biased;
+            ended = &mut ended => return ended.map(drop),
+            told = interrupted() => if told { handle.shutdown() },
+        }
+        ended.await.map(drop)
+    }
+
+    /// Starts, and returns once the member runs. Handlers that are awaited get a runtime of their own, with as many
+    /// threads as there are lanes.
+    ///
+    /// # Errors
+    /// The cluster cannot be reached, or something is missing; or the caller is inside of a runtime, where
+    /// [`Subscription::start_async`] is the right one.
+    pub fn start(self) -> Result<Running, Error> {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Err(Error::Incomplete(
+                "inside of a tokio runtime, start it with start_async or run_async",
+            ));
+        }
+        let Parts { client, engine, source, .. } = self.into_parts()?;
+        let handlers = source.handlers();
+        let runtime = Runtime::production(Disk::memory());
+        let executor =
+            |name, threads| runtime.spawn.executor(name, threads).map_err(Error::Threads);
+        let driver = executor("onrush", 1)?;
+        let tasks = match handlers {
+            Handlers::Called(_) => driver.clone(),
+            Handlers::Awaited(_) => executor("onrush-task", engine.lanes.get())?,
+        };
+        let started = Engine::start_with(engine, &runtime, client, handlers, tasks.clone());
+        let (engine, handle) = driver.block_on(started)?;
+        Ok(Running::new(driver, tasks, engine, handle))
+    }
+
+    /// Starts inside of a tokio runtime, whose timers are enabled, and returns once the member runs. Handlers that are
+    /// awaited run on this runtime.
     ///
     /// # Errors
     /// The cluster cannot be reached, or something is missing.
-    pub fn start(self) -> Result<Running, Error> {
-        let Self { consumer: Consumer { client, engine }, factory } = self;
+    pub async fn start_async(self) -> Result<AsyncRunning, Error> {
+        let Parts { client, engine, source, .. } = self.into_parts()?;
+        let handlers = source.handlers();
+        let runtime = Runtime::production(Disk::memory());
+        let executor = Executor::current();
+        let (engine, handle) =
+            Engine::start_with(engine, &runtime, client, handlers, executor).await?;
+        Ok(AsyncRunning::new(engine, handle))
+    }
+
+    /// What an engine is started with.
+    pub(crate) fn into_parts(self) -> Result<Parts, Error> {
+        let Self { consumer: Consumer { client, mut engine, lanes }, source } = self;
         if engine.group.is_empty() {
             return Err(Error::Incomplete("a consumer needs a group: call .group(\"name\")"));
         }
         if engine.topics.is_empty() {
             return Err(Error::Incomplete("a consumer needs a topic: call .topic(\"name\")"));
         }
-        let runtime = Runtime::production(Disk::memory());
-        let executor = runtime.spawn.executor("onrush", 1).map_err(Error::Threads)?;
-        let (engine, handle) =
-            executor.block_on(Engine::start(engine, &runtime, client, factory))?;
-        let (end, ended) = oneshot::channel();
-        executor.spawn(async move {
-            // Nobody waits any more when this fails.
-            let _ = end.send(engine.run().await);
-        });
-        Ok(Running { executor, handle, ended })
+        engine.lanes = lanes.unwrap_or(engine.lanes);
+        Ok(Parts { client, engine, lanes, source })
     }
 }
 
-/// A consumer that runs on threads of its own.
-pub struct Running {
-    executor: Executor,
-    handle: Handle,
-    ended: oneshot::Receiver<Result<Summary, onrush_engine::EngineError>>,
-}
-
-impl Running {
-    /// To look at it, or to end it from elsewhere.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Waits until it has ended: of its own, or after [`Handle::shutdown`].
-    ///
-    /// # Errors
-    /// It had to stop.
-    pub fn join(self) -> Result<Summary, Error> {
-        let Self { executor, ended, .. } = self;
-        match executor.block_on(ended) {
-            Ok(summary) => Ok(summary?),
-            Err(_) => Err(Error::Incomplete(
-                "the consumer's control task panicked; its message is on stderr",
-            )),
-        }
-    }
-
-    /// Drains, commits, leaves the group, and waits until that is done.
-    ///
-    /// # Errors
-    /// It had to stop.
-    pub fn stop(self) -> Result<Summary, Error> {
-        self.handle.shutdown();
-        self.join()
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM; false where signals cannot be had.
-async fn interrupted() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return false;
-    };
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => true,
-        _ = terminate.recv() => true,
-    }
+/// What a [`Subscription`] consists of.
+pub(crate) struct Parts {
+    pub(crate) client: ClientConfig,
+    pub(crate) engine: EngineConfig,
+    /// As many as the user wants, if that was said.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "a test's machine has its own default")
+    )]
+    pub(crate) lanes: Option<NonZeroUsize>,
+    pub(crate) source: Box<dyn Source>,
 }

@@ -18,7 +18,8 @@
 //! - [`Consumer`] runs a handler over the events of a consumer group: at least once, in the order of each key, committed only
 //!   when everything below has an outcome. An event whose handler fails goes to a dead-letter topic.
 //! - [`Producer`] sends events, idempotently.
-//! - [`testing`] (feature `testing`) has a Kafka-protocol broker for `cargo test`, with nothing installed.
+//! - [`testing`] (feature `testing`) runs a consumer as it is in `cargo test`, through crashes, rebalances and hours of virtual
+//!   time, without a network; and it has a Kafka-protocol broker, with nothing installed.
 #![forbid(unsafe_code)]
 
 mod consumer;
@@ -27,13 +28,17 @@ mod producer;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use consumer::{Consumer, Running, Subscription};
+pub use consumer::{AsyncRunning, Consumer, Running, Subscription};
 pub use error::Error;
 #[doc(hidden)]
 pub use onrush_engine::Sabotage;
+pub use onrush_engine::{Answer, BadBatch, Lineage, RetryPolicy};
 pub use onrush_engine::{
     Assignment, Context, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
     Order, Place, Snapshot, Start, Summary,
+};
+pub use onrush_engine::{
+    AsyncContext, AsyncHandler, BatchContext, BatchError, BatchHandler, OwnedEvent,
 };
 pub use onrush_record::{Compression, Header};
 pub use producer::{Producer, ProducerBuilder};

@@ -61,3 +61,15 @@ fn produce_consume_emit_and_consume() {
     interrupt(emit);
     interrupt(consume);
 }
+
+#[test]
+fn the_readme_shows_the_example_that_is_tested() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}{path}")).expect("it is there");
+    let (readme, example) = (read("README.md"), read("examples/billing.rs"));
+    let code =
+        example.find("use onrush").map(|start| &example[start..]).expect("it uses the library");
+    let (consumer, test) = code.split_once("\n#[test]").expect("it has a test");
+    assert!(readme.contains(consumer), "README.md shows another consumer");
+    assert!(readme.contains(&format!("#[test]{test}")), "README.md shows another test");
+}

@@ -86,6 +86,14 @@ impl MemoryNet {
         MemoryHost { net: self.clone(), name: name.to_owned() }
     }
 
+    /// Does this to all streams from now on, to those that are open too. What is on its way arrives as it was to.
+    pub fn set_faults(&self, faults: Faults) {
+        let mut state = self.state();
+        state.faults = faults;
+        let pipes = state.streams.iter().flat_map(|link| &link.pipes).filter_map(Weak::upgrade);
+        pipes.for_each(|pipe| lock(&pipe).faults = faults);
+    }
+
     /// Resets every stream of `host`.
     pub fn cut(&self, host: &str) {
         let mut state = self.state();
@@ -448,6 +456,19 @@ mod tests {
             read.unwrap();
             assert_eq!(got, sent);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_open_gets_as_slow_as_the_network() {
+        let net = net(1);
+        let (mut client, mut server) = pair(&net).await;
+        net.set_faults(Faults { max_delay_millis: 1_000_000, split_reads: false });
+        let start = Instant::now();
+        for _ in 0..4 {
+            client.write_all(b"x").await.unwrap();
+        }
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(start.elapsed() > Duration::from_secs(60), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
