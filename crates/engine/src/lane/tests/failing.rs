@@ -1,9 +1,12 @@
 //! Events that fail: who is tried again when, who waits, and what leaves.
 
+use onrush_record::header::set_base_offset;
+use onrush_record::{BatchBuilder, Compressor, Header};
+
 use super::*;
 use crate::dead_letter::SUCCESSES_PER_TOKEN;
 use crate::emit::testing::Written;
-use crate::retry::{ATTEMPTS, Answer, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::retry::{ATTEMPTS, Answer, BadBatch, FIRST_PAUSE, LONGEST_PAUSE};
 use crate::retry_topic::Ladder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -456,4 +459,163 @@ fn an_event_that_needs_more_time_moves_to_a_retry_topic() {
         let total = bench.snapshot().total;
         assert_eq!((total.moved, total.dead_lettered, bench.proposals()[&7].0), (1, 0, 30));
     }
+}
+
+/// An event in the first retry topic, at `offset`, due so many seconds from now.
+fn moved(offset: i64, due: i64) -> Slice {
+    let due = (Clock::System.wall_millis() + due * 1_000).to_string();
+    let headers = [
+        ("onrush.origin.topic", "flights"),
+        ("onrush.origin.partition", "7"),
+        ("onrush.origin.offset", "42"),
+        ("onrush.attempts", "3"),
+        ("onrush.failure.first", "1700000000000"),
+        ("onrush.retry.due", &*due),
+        ("theirs", "kept"),
+    ];
+    let headers = headers.map(|(key, value)| Header { key, value: Some(value.as_bytes()) });
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(1_000, Some(b"key"), Some(b"value"), &headers).unwrap();
+    let mut batch = builder.seal(-1, -1, -1, &mut Compressor::default()).unwrap();
+    set_base_offset(&mut batch, offset);
+    slice([batch], offset + 1)
+}
+
+/// Assigns the first partition of the first retry topic.
+fn assign_rung(bench: &mut Bench) {
+    ladder(bench, &[5, 60]);
+    let topic: Arc<str> = "flights.retry.5s".into();
+    let member = "member".into();
+    let assignment = Assignment { topic: topic.clone(), partition: 0, epoch: 1, start: 0, member };
+    let holding = Arc::new(Holding::new(assignment, TOKEN_STRIDE).in_retry_topic(true));
+    let cells = bench.metrics.assign(&TopicPartition::new(topic, 0), 0);
+    let (committed, completed, notes) = (Some(0), none(), Vec::new());
+    let assign = Assign { holding, committed, completed, notes, cells };
+    bench.inbox.push(LaneInput::Assign(Box::new(assign)));
+    bench.settle();
+}
+
+fn fetched_from_rung(bench: &Bench, slice: Slice) {
+    let partition = TopicPartition::new("flights.retry.5s", 0);
+    bench.inbox.push(LaneInput::Fetched { partition, token: TOKEN_STRIDE, slice });
+}
+
+#[test]
+fn trap_29_a_retry_topic_is_held_until_its_event_is_due_and_then_goes_on() {
+    for workers in [0, 2] {
+        let mut bench = Bench::new(workers, Order::Key);
+        assign_rung(&mut bench);
+        fetched_from_rung(&bench, moved(0, 4));
+        // Due long after its delay: a clock that is wrong, or a header that somebody made up.
+        fetched_from_rung(&bench, moved(1, 1_000_000));
+        fetched_from_rung(&bench, moved(2, -9));
+        bench.settle();
+        bench.pass_time(3 * SECOND);
+        assert!(bench.offsets(0).is_empty());
+        assert_eq!(bench.snapshot().partitions[0].in_flight, 0, "held events are not taken");
+        bench.pass_time(SECOND);
+        assert_eq!(bench.offsets(0), [0], "{workers} workers");
+        bench.pass_time(5 * SECOND);
+        assert_eq!(bench.offsets(0), [0, 1, 2]);
+        let asked = |told: &&ControlInput| matches!(told, ControlInput::Fetch(..));
+        assert_eq!(bench.told.iter().filter(asked).count(), 1, "fetched again");
+        assert_eq!(bench.proposals()[&0].0, 3);
+    }
+}
+
+#[test]
+fn an_event_of_a_retry_topic_keeps_its_origin_and_counts_on() {
+    for (rung, wanted) in [(true, "flights.retry.1m"), (false, "flights.dead-letter")] {
+        let mut bench = Bench::inline();
+        let class = if rung { RETRY } else { ErrorClass::DeadLetter };
+        bench.fails([0], class);
+        assign_rung(&mut bench);
+        fetched_from_rung(&bench, moved(0, -1));
+        bench.settle();
+        let written = bench.written().remove(0);
+        assert_eq!(written.topic, wanted);
+        assert_eq!(header(&written, "onrush.origin.topic"), "flights");
+        assert_eq!(header(&written, "onrush.origin.partition"), "7");
+        assert_eq!(header(&written, "onrush.origin.offset"), "42");
+        assert_eq!(header(&written, "onrush.attempts"), "4");
+        assert_eq!(header(&written, "onrush.failure.first"), "1700000000000");
+        assert_eq!(header(&written, "onrush.retry.due").is_empty(), !rung);
+        assert_eq!(header(&written, "theirs"), "kept");
+    }
+}
+
+#[test]
+fn a_bad_batch_is_skipped_when_the_policy_says_so_and_kept_as_it_came() {
+    for workers in [0, 1] {
+        let mut bench = Bench::new(workers, Order::Key);
+        bench.policy(|policy| policy.bad_batch = BadBatch::Skip);
+        bench.assign(0, 1, 0, none());
+        let events: Vec<(Option<&[u8]>, &[u8])> = vec![(None, b"value"); 3];
+        let bad = || {
+            let mut bad = batch(1, Compression::None, &events);
+            *bad.last_mut().unwrap() ^= 1;
+            bad
+        };
+        let good = |base| batch(base, Compression::Lz4, &[(None, b"a")]);
+        bench.slice(0, TOKEN_STRIDE, slice([good(0), bad(), good(4)], 9));
+        bench.settle();
+        let again = bench.told.iter().find_map(|told| match told {
+            ControlInput::Fetch(_, token, 1) => Some(*token),
+            _ => None,
+        });
+        let again = again.expect("asked for again, from the bad batch on");
+        bench.slice(0, again, slice([bad()], 9));
+        bench.settle();
+        assert!(bench.written().is_empty(), "what follows it was not seen");
+        bench.slice(0, again, slice([good(4)], 9));
+        bench.settle();
+        let written = bench.written().remove(0);
+        assert_eq!((&*written.topic, written.value), ("flights.dead-letter", Some(bad().to_vec())));
+        let text = |name| header(&written_by(&bench), name);
+        assert_eq!(text("onrush.origin.offset"), "1");
+        assert_eq!(text("onrush.origin.last_offset"), "3");
+        assert_eq!(text("onrush.error.code"), "ONR0027");
+        assert_eq!(bench.offsets(0), [0, 4]);
+        assert_eq!(bench.proposals()[&0].0, 1, "not acknowledged yet");
+        bench.acknowledge();
+        assert_eq!((bench.proposals()[&0].0, bench.snapshot().total.skipped), (5, 3));
+        assert_eq!(bench.stop_reason(), None);
+    }
+}
+
+fn written_by(bench: &Bench) -> Written {
+    bench.written().remove(0)
+}
+
+#[test]
+fn a_bad_batch_whose_offsets_cannot_be_is_not_skipped() {
+    let mut bench = Bench::inline();
+    bench.policy(|policy| policy.bad_batch = BadBatch::Skip);
+    bench.assign(0, 1, 0, none());
+    // Its last offset is damaged: it would take the next batch with it.
+    let bad = || {
+        let mut bad = batch(0, Compression::None, &[(None, b"value")]);
+        bad[26] = 200;
+        bad
+    };
+    let good = || batch(1, Compression::None, &[(None, b"a")]);
+    bench.slice(0, TOKEN_STRIDE, slice([bad(), good()], 2));
+    bench.settle();
+    bench.slice(0, TOKEN_STRIDE + 1, slice([bad(), good()], 2));
+    bench.settle();
+    assert!(bench.stop_reason().is_some_and(|reason| reason.to_string().contains("twice")));
+    assert!(bench.written().is_empty());
+}
+
+#[test]
+fn an_error_that_names_a_time_is_tried_then() {
+    let mut bench = Bench::retrying(0, Order::Key);
+    bench.fails([0], ErrorClass::Retry { after: Some(30 * SECOND) });
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 1);
+    bench.settle();
+    bench.pass_time(29 * SECOND);
+    assert_eq!(bench.attempts(0), [1]);
+    bench.pass_time(SECOND);
+    assert_eq!(bench.attempts(0), [1, 2]);
 }
