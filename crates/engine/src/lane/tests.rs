@@ -947,3 +947,31 @@ fn attempts_of_an_earlier_owner_travel_on_until_the_event_is_done() {
     bench.acknowledge();
     assert_eq!(read(bench.proposal().unwrap()), Metadata::default());
 }
+
+#[test]
+fn trap_34_a_partition_that_comes_back_is_not_paused() {
+    let mut bench = Bench::inline();
+    bench.lane.config.in_flight = 0;
+    bench.assign(0, 1, 0, none());
+    let hoard = Lease::new(&bench.lane.config.credit, 900 << 10);
+    let big = vec![0; 1 << 18];
+    bench.slice(0, TOKEN_STRIDE, slice([batch(0, Compression::None, &[(None, &big)])], 9));
+    bench.settle();
+    let pauses = |bench: &Bench, token| {
+        let said = |told: &ControlInput| match told {
+            ControlInput::Pause(_, of, paused) if *of == token => Some(*paused),
+            _ => None,
+        };
+        bench.told.iter().filter_map(said).collect::<Vec<_>>()
+    };
+    assert_eq!(pauses(&bench, TOKEN_STRIDE), [true]);
+    bench.inbox.push(LaneInput::Lost(Bench::name(0)));
+    bench.assign(0, 2, 0, none());
+    drop(hoard);
+    bench.lane.config.in_flight = 10;
+    bench.fetched(0, 2, 0, 4);
+    bench.settle();
+    assert_eq!(bench.offsets(0), [0, 1, 2, 3]);
+    assert_eq!(pauses(&bench, TOKEN_STRIDE), [true], "nothing is said of what has gone");
+    assert!(pauses(&bench, 2 * TOKEN_STRIDE).is_empty());
+}
