@@ -1,13 +1,10 @@
 //! Engines against a broker: the embedded one, or those that `ONRUSH_TEST_BROKERS` names.
 
 mod bulk;
-mod bulk;
 mod dead_letters;
 mod emitting;
 mod foreign;
-mod foreign;
 mod groups;
-mod memory;
 mod memory;
 mod retries;
 mod target;
