@@ -401,6 +401,10 @@ impl Log {
 
     /// Notes that what was [`Log::unsynced`] may not be on the disk. Takes back what readers have not seen.
     pub(crate) fn sync_failed(&mut self, tried: &Unsynced) {
+        if self.segments().next().is_some_and(|oldest| tried.base < oldest.base) {
+            // It was dropped meanwhile.
+            return;
+        }
         self.failures += 1;
         // A checkpoint that was begun speaks of what may be gone.
         self.drafts += 1;

@@ -287,6 +287,21 @@ fn what_a_failed_sync_left_is_written_again_by_the_next_life() {
 }
 
 #[test]
+fn a_segment_that_was_dropped_before_it_was_synced_holds_nobody_up() {
+    let scene = Scene::new(Fsync::default());
+    let mut log = scene.open();
+    append(&mut log, 4);
+    let unsynced = log.unsynced().expect("written");
+    append(&mut log, 1);
+    log.drop_oldest().expect("dropped");
+    // In memory the file is gone; on a machine the sync might fail as well.
+    unsynced.sync().expect_err("gone");
+    log.sync_failed(&unsynced);
+    append(&mut log, 1);
+    assert_eq!((log.start(), log.end()), (4, 6));
+}
+
+#[test]
 fn no_segment_is_dropped_while_the_one_before_may_come_back() {
     let scene = Scene::new(Fsync::Never);
     let mut log = scene.open();
