@@ -1,9 +1,8 @@
 //! A member: a program as a user of Onrush would write it, with a handler that does what each event's fate says.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -53,7 +52,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
         journal: Journal::create(&arguments.journal)?,
         fates: Fates::new(arguments.seed),
-        failures: Mutex::default(),
     });
     let mut consumer = Consumer::new(&arguments.brokers)
         .group(&arguments.group)
@@ -69,18 +67,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 struct Shared {
     journal: Journal,
     fates: Fates,
-    /// How often events failed here.
-    failures: Mutex<BTreeMap<u64, u32>>,
-}
-
-impl Shared {
-    /// Whether the event fails another time.
-    fn fails(&self, number: u64, times: u32) -> bool {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(number).or_default();
-        *count += 1;
-        *count <= times
-    }
 }
 
 struct Soaked {
@@ -108,19 +94,18 @@ impl Soaked {
 }
 
 impl Handler for Soaked {
-    fn each(&mut self, event: &Event<'_>, _: &mut Context<'_>) -> Result<(), HandlerError> {
+    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let decoded = event.value.and_then(fate::Event::read);
         let decoded = decoded.ok_or_else(|| HandlerError::fatal("a value of another program"))?;
         self.note(Kind::Started, event, decoded);
-        let number = decoded.number;
         let error = match self.shared.fates.of(decoded) {
             Fate::Plain => None,
             Fate::Slow => {
                 std::thread::sleep(SLOW);
                 None
             }
-            Fate::Fails => self.shared.fails(number, FAILURES).then_some("not yet"),
-            Fate::Panics if self.shared.fails(number, 1) => {
+            Fate::Fails => (cx.attempt() <= FAILURES).then_some("not yet"),
+            Fate::Panics if cx.attempt() == 1 => {
                 self.note(Kind::Failed, event, decoded);
                 panic!("asked to");
             }

@@ -38,6 +38,13 @@ impl Consumer {
         Self { client: ClientConfig::new(brokers), engine, lanes: None }
     }
 
+    /// Connects to `to` instead of `from`, an address that brokers advertise: the other end of a tunnel or a forwarded port. Both
+    /// are `host:port`; call it again for more of them.
+    pub fn reroute(mut self, from: impl Into<String>, to: impl Into<String>) -> Self {
+        self.client.reroute.insert(from.into(), to.into());
+        self
+    }
+
     /// The consumer group: its members share the partitions.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.engine.group = group.into();

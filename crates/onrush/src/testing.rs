@@ -103,5 +103,6 @@ pub use broker::{TestBroker, create_topic, lag};
 pub use history::Call;
 pub use log::{DeadLetter, Record};
 pub(crate) use observed::{ObservedBatches, ObservedEvents, ObservedHandler, Observer};
+pub use onrush_broker::BrokerConfig;
 pub use outcomes::{EventOutcome, Outcome, Outcomes};
 pub use seeds::seeds;
