@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_polls_is_woken_by_whoever_wakes() {
         let wake = Wake::new();
-        let waiting = tokio::spawn({
+        let waiting = tokio::runtime::Handle::current().spawn({
             let wake = wake.clone();
             async move {
                 let mut polls = 0;
