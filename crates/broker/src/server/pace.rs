@@ -49,14 +49,16 @@ impl<'a> Pace<'a> {
         step: impl Future<Output = io::Result<usize>>,
     ) -> Result<usize, Closed> {
         let mut step = pin!(step);
-        let deadline = self.clock.now() + PATIENCE;
+        let mut now = self.clock.now();
+        let deadline = now + PATIENCE;
         loop {
-            let look = (self.clock.now() + GRACE).min(deadline);
+            let look = (now + GRACE).min(deadline);
             let moved = timeout_at(look, step.as_mut()).await;
             if let Ok(Ok(moved)) = &moved {
                 self.moved += moved;
             }
-            if self.was_slow() && self.memory.is_short() {
+            now = self.clock.now();
+            if self.was_slow(now) && self.memory.is_short() {
                 return Err(Closed::TooSlow { doing: self.doing });
             }
             match moved {
@@ -68,8 +70,7 @@ impl<'a> Pace<'a> {
     }
 
     /// Whether it moved too little since it was last looked at, if that is long ago.
-    fn was_slow(&mut self) -> bool {
-        let now = self.clock.now();
+    fn was_slow(&mut self, now: Instant) -> bool {
         let took = now.saturating_duration_since(self.since);
         if took < GRACE {
             return false;
