@@ -65,8 +65,8 @@ impl Core {
     }
 
     fn take_unsynced(&mut self) -> VecDeque<Unsynced> {
-        let (tasks, gone) = self.topics.take_dirty();
-        for place in gone {
+        let (tasks, settled) = self.topics.take_dirty();
+        for place in settled {
             self.settle(&place);
         }
         let mut unsynced: VecDeque<Unsynced> = tasks.into_iter().map(Unsynced::log).collect();

@@ -49,7 +49,16 @@ impl Scene {
 
     /// Sends a batch of one record; the answer, or none if it waits.
     fn produce(&mut self, connection: ConnectionId, batch: Bytes) -> Option<PartitionProduced> {
-        let partition = PartitionProduce { index: 0, records: Some(batch) };
+        self.produce_to(0, connection, batch)
+    }
+
+    fn produce_to(
+        &mut self,
+        index: i32,
+        connection: ConnectionId,
+        batch: Bytes,
+    ) -> Option<PartitionProduced> {
+        let partition = PartitionProduce { index, records: Some(batch) };
         let topic = TopicProduce {
             name: KafkaString::from("t".to_owned()),
             topic_id: Uuid::ZERO,
@@ -381,6 +390,21 @@ fn a_clean_end_writes_commits_anew_that_could_not_be_synced() {
     scene.disk.crash(&onrush_runtime::Random::seeded(1));
     let scene = Scene::over(scene.disk, scene.core.started);
     assert_eq!(scene.core.offsets.get("g", &place).expect("committed").offset, 1);
+}
+
+#[test]
+fn who_waits_for_a_log_that_makes_room_for_another_is_told() {
+    let config =
+        BrokerConfig { fsync: Fsync::Always, memory_cap: Some(3_000), ..BrokerConfig::default() };
+    let mut scene = Scene::over(MemoryDisk::default(), config);
+    scene.core.topics.add_partitions("t", 2).expect("added");
+    assert_eq!(scene.produce(1, batch(-1, -1, 2_000)), None);
+    assert_eq!(scene.produce_to(1, 2, batch(-1, -1, 1_500)), None);
+    assert_eq!(scene.core.topics.log("t", 0).expect("there").start(), 1);
+    scene.sync();
+    let woken = scene.woken();
+    assert_eq!(woken.iter().map(|(connection, _)| *connection).collect::<Vec<_>>(), [1, 2]);
+    assert!(woken.iter().all(|(_, answer)| told(answer) == (ErrorCode::NONE, 0)));
 }
 
 #[test]

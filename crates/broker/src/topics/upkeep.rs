@@ -78,22 +78,21 @@ impl Topics {
         !self.dirty.is_empty()
     }
 
-    /// What the syncer has to do now; the places of logs that are gone.
+    /// What the syncer has to do now; the places of logs that are gone, or synced already.
     pub(crate) fn take_dirty(&mut self) -> (Vec<SyncTask>, Vec<Place>) {
         self.urgent = false;
-        let (mut tasks, mut gone) = (Vec::new(), Vec::new());
+        let (mut tasks, mut settled) = (Vec::new(), Vec::new());
         for place in std::mem::take(&mut self.dirty) {
             let topic = self.topics.get(&place.topic).map(|topic| topic.id);
-            match (topic, self.log(&place.topic, place.partition)) {
-                (Some(topic), Ok(log)) => {
-                    let unsynced = log.unsynced();
-                    let task = || SyncTask { place, topic, unsynced, draft: None };
-                    tasks.extend(log.unsynced().is_some().then(task));
+            let log = self.log(&place.topic, place.partition).ok();
+            match topic.zip(log.and_then(Log::unsynced)) {
+                Some((topic, unsynced)) => {
+                    tasks.push(SyncTask { place, topic, unsynced: Some(unsynced), draft: None });
                 }
-                _ => gone.push(place),
+                None => settled.push(place),
             }
         }
-        (tasks, gone)
+        (tasks, settled)
     }
 
     /// The places of all logs.
