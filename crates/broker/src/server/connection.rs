@@ -165,7 +165,9 @@ async fn read_frame(reader: &mut Reader, shared: &Shared) -> Result<(Bytes, Held
         }
     }
     let announced = frame_len(prefix, shared.max_request)?;
-    let mut frame = BytesMut::with_capacity(announced.min(RESERVED));
+    // What stands in the reader has come: behind so much, no small reservation that is copied out of at once.
+    let has_come = announced > RESERVED && reader.buffer().len() + PREFIX >= RESERVED;
+    let mut frame = BytesMut::with_capacity(if has_come { 0 } else { announced.min(RESERVED) });
     let mut held = memory.hold(frame.capacity());
     let mut body = reader.take(announced as u64);
     while frame.len() < announced {
