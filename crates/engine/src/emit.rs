@@ -116,7 +116,7 @@ struct Spilled {
     key: Option<Box<[u8]>>,
     value: Option<Box<[u8]>>,
     headers: Vec<OwnedHeader>,
-    waiting: Vec<(Settled, u32)>,
+    waiting: Option<(Settled, u32)>,
 }
 
 impl Spilled {
@@ -141,6 +141,8 @@ pub struct Emitter {
     /// How many batches an event still waits for, of those that wait for several.
     shared: Vec<u32>,
     free: Vec<u32>,
+    /// Events that share an entry of `shared` with the one that waits.
+    others: HashMap<u32, Box<[Settled]>, FixedState>,
     spill: VecDeque<Spilled>,
     spill_bytes: usize,
     unknown: Option<Box<str>>,
@@ -156,6 +158,7 @@ impl Emitter {
             spare: Vec::new(),
             shared: Vec::new(),
             free: Vec::new(),
+            others: HashMap::with_hasher(FixedState::default()),
             spill: VecDeque::new(),
             spill_bytes: 0,
             unknown: None,
@@ -198,7 +201,7 @@ impl Emitter {
                 .iter()
                 .map(|header| (header.key.into(), header.value.map(Into::into)))
                 .collect(),
-            waiting: Vec::new(),
+            waiting: None,
         };
         if self.spill_bytes + spilled.len() > SPILL_LIMIT {
             return Err(EmitError::TooMuch);
@@ -224,23 +227,28 @@ impl Emitter {
         }
         self.batches = batches;
         self.batches.clear();
-        self.spill.iter_mut().for_each(|spilled| spilled.waiting = vec![(settled, shared)]);
+        self.spill.iter_mut().for_each(|spilled| spilled.waiting = Some((settled, shared)));
     }
 
     /// All these events, of one call, returned: each waits for everything that was emitted.
     pub(crate) fn settle_all(&mut self, all: &[Settled]) {
-        if let [one] = all {
-            return self.settle_later(*one);
+        let Some((first, others)) = all.split_first() else { return };
+        match (&*self.batches, self.spill.is_empty()) {
+            ([batch], true) => {
+                let batch = *batch;
+                all.iter().for_each(|settled| self.wait(batch, *settled, ALONE));
+                self.batches.clear();
+            }
+            _ if others.is_empty() => self.settle_later(*first),
+            _ => {
+                // One of them waits for all batches, and takes the others with it.
+                let shared = self.share((self.batches.len() + self.spill.len()) as u32);
+                self.others.insert(shared, others.into());
+                let batches = std::mem::take(&mut self.batches);
+                batches.iter().for_each(|batch| self.wait(*batch, *first, shared));
+                self.spill.iter_mut().for_each(|spilled| spilled.waiting = Some((*first, shared)));
+            }
         }
-        let count = (self.batches.len() + self.spill.len()) as u32;
-        let batches = std::mem::take(&mut self.batches);
-        for settled in all {
-            let shared = if count == 1 { ALONE } else { self.share(count) };
-            batches.iter().for_each(|batch| self.wait(*batch, *settled, shared));
-            self.spill.iter_mut().for_each(|spilled| spilled.waiting.push((*settled, shared)));
-        }
-        self.batches = batches;
-        self.batches.clear();
     }
 
     /// The event that runs now failed: what it emitted is written, but nobody waits for it.
@@ -306,15 +314,19 @@ impl Emitter {
         let result = match delivery.result {
             Ok(()) => {
                 for waiting in list.drain(..) {
-                    if waiting.shared == ALONE || self.one_less(waiting.shared) {
+                    if waiting.shared == ALONE {
                         settled.push(waiting.settled);
+                    } else if self.one_less(waiting.shared) {
+                        settled.push(waiting.settled);
+                        settled.extend(self.others.remove(&waiting.shared).iter().flatten());
                     }
                 }
                 Ok(())
             }
             Err(reason) => {
+                let waiting = list.drain(..).map(|Waiting { settled, shared }| (settled, shared));
                 let mut origins: Vec<_> =
-                    list.drain(..).map(|waiting| waiting.settled.origin).collect();
+                    waiting.flat_map(|waiting| self.origins(Some(waiting))).collect();
                 origins.dedup();
                 Err(Undelivered { origins, reason })
             }
@@ -323,6 +335,13 @@ impl Emitter {
             self.spare.push(list);
         }
         result
+    }
+
+    /// The assignments of events that wait together.
+    fn origins(&self, waiting: Option<(Settled, u32)>) -> Vec<Origin> {
+        let Some((settled, shared)) = waiting else { return Vec::new() };
+        let others = self.others.get(&shared).into_iter().flatten();
+        std::iter::once(&settled).chain(others).map(|settled| settled.origin).collect()
     }
 
     /// Whether that was the last batch.
@@ -353,18 +372,14 @@ impl Emitter {
             match self.outlet.append(&record, now) {
                 Ok(batch) => {
                     self.spill_bytes -= spilled.len();
-                    if spilled.waiting.is_empty() {
+                    match spilled.waiting {
+                        Some((settled, shared)) => self.wait(batch, settled, shared),
                         // Its event is parked: it waits when its call has ended.
-                        self.note(batch);
-                    }
-                    for (settled, shared) in spilled.waiting {
-                        self.wait(batch, settled, shared);
+                        None => self.note(batch),
                     }
                 }
                 Err(OutletError::Refused(reason)) => {
-                    let mut origins: Vec<_> =
-                        spilled.waiting.iter().map(|(settled, _)| settled.origin).collect();
-                    origins.dedup();
+                    let origins = self.origins(spilled.waiting);
                     self.abandon();
                     return Err(Undelivered { origins, reason });
                 }
@@ -386,11 +401,9 @@ impl Emitter {
         if self.spill.front().is_none_or(|spilled| *spilled.topic != *topic) {
             return None;
         }
-        let origins = self
-            .spill
-            .iter()
-            .flat_map(|spilled| spilled.waiting.iter().map(|(settled, _)| settled.origin))
-            .collect();
+        let mut origins: Vec<_> =
+            self.spill.iter().flat_map(|spilled| self.origins(spilled.waiting)).collect();
+        origins.dedup();
         self.abandon();
         Some(origins)
     }
@@ -575,6 +588,21 @@ mod tests {
         emitter.emit(&record(b"a"), Instant::now()).unwrap();
         emitter.abandon();
         assert!(!emitter.emitted() && acknowledge(&mut emitter, 0).is_empty());
+    }
+
+    #[test]
+    fn events_of_one_call_wait_for_all_that_was_emitted() {
+        let (outlet, now) = (TestOutlet::new(2), Instant::now());
+        let mut emitter = Emitter::new(Box::new(outlet.clone()));
+        (0..3).for_each(|_| emitter.emit(&record(b"a"), now).unwrap());
+        let all = [settled(1), settled(2), settled(5)];
+        emitter.settle_all(&all);
+        assert!(outlet.0.lock().unwrap().seal(1));
+        let mut done = Vec::new();
+        emitter.delivered(Delivery { batch: 0, result: Ok(()) }, &mut done).unwrap();
+        assert!(done.is_empty());
+        emitter.delivered(Delivery { batch: 1, result: Ok(()) }, &mut done).unwrap();
+        assert_eq!(done, all);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! that comes back carries the assignment's token, and what belongs to another assignment changes
 //! nothing.
 
+mod by_hand;
 mod failing;
 mod mail;
 mod skipping;
@@ -150,8 +151,9 @@ impl Work for Lane {
         while let Some(input) = self.mail.pop_front() {
             self.receive(input, now);
         }
-        let mut until = self.emitter.poll(now);
         let clear = self.unspill(now);
+        // After what was kept has been added: that lingers too.
+        let mut until = self.emitter.poll(now);
         let partitions = self.partitions.iter().flatten();
         self.in_flight = partitions.map(|partition| partition.held_in_flight()).sum();
         let count = self.partitions.len();

@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use onrush_runtime::Fault;
 
+pub use group::{Group, TaskInput, Team};
 pub use outbox::AsyncContext;
+pub use station::{Station, StationConfig};
 pub use task::Tasks;
 pub use thread::{Worker, WorkerConfig};
 
@@ -43,7 +45,7 @@ pub(crate) fn hook(assignment: &Assignment, call: impl FnOnce()) {
 
 /// The lanes, as workers see them.
 #[derive(Clone)]
-pub(crate) struct Lanes(pub(crate) Vec<Arc<Inbox<LaneInput>>>);
+pub struct Lanes(pub Vec<Arc<Inbox<LaneInput>>>);
 
 impl Lanes {
     pub(crate) fn tell(&self, lane: u32, input: LaneInput) {

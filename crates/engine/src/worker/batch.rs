@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use super::progress::Progress;
 use super::station::{Called, Station};
-use super::task::{Caller, timed_out};
+use super::task::{Caller, announce, timed_out};
 use crate::assignment::Assignment;
 use crate::async_handler::{BatchContext, BatchError, BatchHandler, OwnedEvent};
 use crate::emit::Settled;
@@ -80,14 +80,14 @@ impl<H: BatchHandler> Batches<H> {
         done: u64,
         emitted: bool,
     ) -> Option<Result<(), HandlerError>> {
-        let waits = emitted && done > 0;
+        let mut waits = emitted && done > 0;
         if waits {
             self.settled.clear();
             each_first(runs, done, |run, count| run.settle_first(count, &mut self.settled));
             let end = u32::try_from(done).unwrap_or(u32::MAX);
             match station.hand_over(runs, &self.settled, end).await {
-                Some(Ok(())) => {}
-                failed => return failed,
+                Some(Ok(is_any)) => waits = is_any,
+                failed => return failed.map(|result| result.map(drop)),
             }
         }
         station.outbox.clear();
@@ -181,6 +181,7 @@ impl<H: BatchHandler> Caller for Batches<H> {
         if !withdrawn.is_empty() {
             station.flush();
         }
+        runs.iter().for_each(|run| announce(self, station, &run.run().holding));
         withdrawn.into_iter().for_each(|run| station.report(run.end(now, None)));
         self.work_off(station, runs).await;
         true

@@ -23,7 +23,7 @@ use crate::message::{Asker, ControlInput, LaneInput, Purpose, WorkerInput};
 
 /// To a task.
 #[derive(Debug)]
-pub(crate) enum TaskInput {
+pub enum TaskInput {
     /// A partition came.
     Assigned(Arc<Holding>),
     /// A partition has gone; say when the handler knows.
@@ -37,23 +37,23 @@ pub(crate) enum TaskInput {
 }
 
 /// What a group is told at its start.
-pub(crate) struct Team {
+pub struct Team {
     /// Its number, which is that of its emitter.
-    pub(crate) number: usize,
+    pub number: usize,
     /// What it is told.
-    pub(crate) inbox: Arc<Inbox<WorkerInput>>,
+    pub inbox: Arc<Inbox<WorkerInput>>,
     /// What its tasks are told.
-    pub(crate) tasks: Vec<Arc<Inbox<TaskInput>>>,
+    pub tasks: Vec<Arc<Inbox<TaskInput>>>,
     /// Whom they tell what became of their runs.
-    pub(crate) lanes: Lanes,
+    pub lanes: Lanes,
     /// Whom it asks for topics.
-    pub(crate) control: Arc<Inbox<ControlInput>>,
+    pub control: Arc<Inbox<ControlInput>>,
     /// For the time at which an event starts.
-    pub(crate) clock: Clock,
+    pub clock: Clock,
 }
 
 /// See the module.
-pub(crate) struct Group {
+pub struct Group {
     pub(crate) config: Team,
     shared: Mutex<Shared>,
     /// A task has ended that was not told to.
@@ -74,7 +74,8 @@ pub(crate) struct Shared {
 }
 
 impl Group {
-    pub(crate) fn new(config: Team, emitter: Emitter) -> Self {
+    /// A group that emits through `emitter`.
+    pub fn new(config: Team, emitter: Emitter) -> Self {
         let shared = Shared {
             emitter,
             due: None,
@@ -92,7 +93,7 @@ impl Group {
     }
 
     /// The driver; ends when it was told to and all tasks have ended.
-    pub(crate) async fn drive(self: Arc<Self>) {
+    pub async fn drive(self: Arc<Self>) {
         let mut mail = VecDeque::new();
         loop {
             let wake = self.config.inbox.wake();
@@ -118,11 +119,12 @@ impl Group {
         for input in mail.drain(..) {
             self.receive(&mut shared, input, now);
         }
-        shared.due = shared.emitter.poll(now);
         let clear = shared.emitter.unspill(now).unwrap_or_else(|undelivered| {
             self.config.lanes.undelivered(undelivered);
             true
         });
+        // After what was kept has been added: that lingers too.
+        shared.due = shared.emitter.poll(now);
         if clear {
             shared.blocked.drain(..).for_each(|task| task.push(TaskInput::Room));
         }

@@ -20,6 +20,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::group::{Group, TaskInput};
 use super::outbox::Outbox;
 use super::progress::Progress;
+use crate::assignment::{Holding, Origin};
 use crate::emit::Settled;
 use crate::failure::HandlerError;
 use crate::inbox::Inbox;
@@ -28,24 +29,29 @@ use crate::pool::Pool;
 use crate::slot::Run;
 
 /// What a task is told at its start.
-pub(crate) struct StationConfig {
+pub struct StationConfig {
     /// Its number among all tasks.
-    pub(crate) number: usize,
-    pub(crate) group: Arc<Group>,
-    pub(crate) inbox: Arc<Inbox<TaskInput>>,
-    pub(crate) pool: Arc<Pool>,
+    pub number: usize,
+    /// Its group.
+    pub group: Arc<Group>,
+    /// What it is told.
+    pub inbox: Arc<Inbox<TaskInput>>,
+    /// Where it takes runs from.
+    pub pool: Arc<Pool>,
     /// How long an event (or a batch) may take.
-    pub(crate) time_limit: Option<Duration>,
+    pub time_limit: Option<Duration>,
 }
 
 /// See the module.
-pub(crate) struct Station {
+pub struct Station {
     config: StationConfig,
     pub(crate) outbox: Arc<Outbox>,
     timer: Option<Pin<Box<Sleep>>>,
     mail: VecDeque<TaskInput>,
     /// Hooks that wait until no event is out.
     hooks: VecDeque<TaskInput>,
+    /// Partitions that the handler knows of.
+    told: Vec<Arc<Holding>>,
     has_hooks: bool,
     has_room: bool,
     closing: bool,
@@ -67,13 +73,15 @@ enum Cut {
 }
 
 impl Station {
-    pub(crate) fn new(config: StationConfig) -> Self {
+    /// A place for a task.
+    pub fn new(config: StationConfig) -> Self {
         Self {
             config,
             outbox: Arc::default(),
             timer: None,
             mail: VecDeque::new(),
             hooks: VecDeque::new(),
+            told: Vec::new(),
             has_hooks: true,
             has_room: false,
             closing: false,
@@ -150,7 +158,20 @@ impl Station {
         self.hooks.pop_front()
     }
 
-    pub(crate) fn hook_done(&self, origin: crate::assignment::Origin) {
+    /// Whether the handler is to be told now that events of this partition come. A run may be here
+    /// before the message that says so.
+    pub(crate) fn tell_once(&mut self, holding: &Arc<Holding>) -> bool {
+        let knows = self.told.iter().any(|told| Arc::ptr_eq(told, holding));
+        let tells = self.has_hooks && !knows && !holding.is_withdrawn();
+        if tells {
+            self.told.push(Arc::clone(holding));
+        }
+        tells
+    }
+
+    /// The handler knows that the partition has gone.
+    pub(crate) fn hook_done(&mut self, holding: &Holding, origin: Origin) {
+        self.told.retain(|told| told.token != holding.token);
         self.config.group.hook_done(origin);
     }
 
@@ -178,26 +199,27 @@ impl Station {
         .await
     }
 
-    /// Hands over what the events below `end` emitted, and lets these wait for it. `None` if nobody
-    /// waits for that any more.
+    /// Hands over what the events below `end` emitted, and lets these wait for it, if that is
+    /// anything. `None` if nobody waits for that any more.
     pub(crate) async fn hand_over(
         &mut self,
         runs: &mut [Progress],
         settled: &[Settled],
         end: u32,
-    ) -> Option<Result<(), HandlerError>> {
+    ) -> Option<Result<bool, HandlerError>> {
         while !self.closing && !runs.iter().all(Progress::is_gone) {
             {
                 let (group, now) = (&self.config.group, self.now());
                 let mut shared = group.lock();
                 if !shared.emitter.is_spilled() {
                     let handed = self.outbox.hand_over(end, &mut shared.emitter, now);
-                    match handed {
-                        Ok(()) => shared.emitter.settle_all(settled),
-                        Err(_) => shared.emitter.abandon(),
+                    let waits = handed.is_ok() && shared.emitter.emitted();
+                    match waits {
+                        true => shared.emitter.settle_all(settled),
+                        false => shared.emitter.abandon(),
                     }
                     group.emitted(&shared);
-                    return Some(handed.map_err(HandlerError::from));
+                    return Some(handed.map(|()| waits).map_err(HandlerError::from));
                 }
                 shared.block(&self.config.inbox);
             }

@@ -12,14 +12,14 @@ use super::group::TaskInput;
 use super::hook;
 use super::progress::{Next, Progress};
 use super::station::{Called, Station};
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Holding};
 use crate::async_handler::{AsyncHandler, BatchHandler, OwnedEvent};
 use crate::failure::{Failure, HandlerError};
 use crate::handler::Place;
 use crate::lineage::event_time;
 
 /// A task's future.
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Makes the tasks of an engine, each with a handler of its own.
 pub struct Tasks {
@@ -48,7 +48,8 @@ impl Tasks {
         Self { make: Box::new(make) }
     }
 
-    pub(crate) fn make(&self, number: usize, station: Station) -> Running {
+    /// The task with this number, to be spawned.
+    pub fn make(&self, number: usize, station: Station) -> Running {
         (self.make)(number, station)
     }
 }
@@ -68,12 +69,10 @@ async fn run<C: Caller>(mut caller: C, mut station: Station) {
         station.receive(&mut []);
         while let Some(input) = station.next_hook() {
             match input {
-                TaskInput::Assigned(holding) => {
-                    hook(&holding.assignment, || caller.assigned(&holding.assignment));
-                }
+                TaskInput::Assigned(holding) => announce(&mut caller, &mut station, &holding),
                 TaskInput::Revoked(holding, origin) => {
                     hook(&holding.assignment, || caller.revoked(&holding.assignment));
-                    station.hook_done(origin);
+                    station.hook_done(&holding, origin);
                 }
                 TaskInput::Withdrawn | TaskInput::Room | TaskInput::Close => {}
             }
@@ -84,6 +83,17 @@ async fn run<C: Caller>(mut caller: C, mut station: Station) {
         if !caller.work(&mut station).await {
             station.rest().await;
         }
+    }
+}
+
+/// Tells the handler of a partition, if it does not know yet.
+pub(crate) fn announce<C: Caller>(
+    caller: &mut C,
+    station: &mut Station,
+    holding: &std::sync::Arc<Holding>,
+) {
+    if station.tell_once(holding) {
+        hook(&holding.assignment, || caller.assigned(&holding.assignment));
     }
 }
 
@@ -139,7 +149,10 @@ impl<H: AsyncHandler> Single<H> {
             Ok(()) if emitted => {
                 let settled = [runs[0].settled()];
                 match station.hand_over(runs, &settled, u32::MAX).await {
-                    Some(Ok(())) => {
+                    Some(Ok(waits)) => {
+                        if !waits {
+                            progress.done();
+                        }
                         progress.step();
                         return Ok(());
                     }
@@ -180,6 +193,7 @@ impl<H: AsyncHandler> Caller for Single<H> {
 
     async fn work(&mut self, station: &mut Station) -> bool {
         let Some(mut progress) = station.take() else { return false };
+        announce(self, station, &progress.run().holding);
         let failed = loop {
             match self.next(station, &mut progress).await {
                 Ok(()) => {

@@ -170,24 +170,31 @@ impl Worker {
     }
 
     fn next(&mut self, now: Instant) -> Option<Current> {
-        let taken = || self.config.pool.take(self.config.number);
-        let start = |run| Current {
-            progress: Progress::new(run, self.config.number, now),
-            parked: None,
-            refused: false,
-        };
-        self.current.take().or_else(|| taken().map(start))
+        if let Some(current) = self.current.take() {
+            return Some(current);
+        }
+        let run = self.config.pool.take(self.config.number)?;
+        // Whatever was told before the run was given is known before it starts: its assignment.
+        self.read(now);
+        let progress = Progress::new(run, self.config.number, now);
+        Some(Current { progress, parked: None, refused: false })
+    }
+
+    fn read(&mut self, now: Instant) {
+        self.config.inbox.take(&mut self.mail);
+        while let Some(input) = self.mail.pop_front() {
+            self.receive(input, now);
+        }
     }
 }
 
 impl Work for Worker {
     fn run_once(&mut self, now: Instant) -> Step {
-        self.config.inbox.take(&mut self.mail);
-        while let Some(input) = self.mail.pop_front() {
-            self.receive(input, now);
-        }
+        self.read(now);
+        let clear = self.unspill(now);
+        // After what was kept has been added: that lingers too.
         let linger = self.emitter.poll(now);
-        if !self.unspill(now) {
+        if !clear {
             return Step::Idle { until: linger };
         }
         if let Some(current) = &mut self.current
