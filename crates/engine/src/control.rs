@@ -184,6 +184,7 @@ impl Control {
                 Ok(_) = shutdown.wait_for(|told| *told), if !self.closing => self.close(),
                 _ = tick.tick() => self.gather(),
             }
+            self.metrics.beat(self.clock.wall_millis());
             self.crew.inbox.take(&mut mail);
             while let Some(input) = mail.pop_front() {
                 self.receive(input);

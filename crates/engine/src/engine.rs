@@ -1,12 +1,14 @@
 //! Puts an engine together: client, lanes, workers and the control driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use onrush_kafka::{
     Client, ClientConfig, Credit, FetchConfig, Fetcher, GroupConfig, Member, Producer,
+    TopicPartition,
 };
 use onrush_runtime::{Executor, Runtime, Task, Wake, Work};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::budget::Budget;
 use crate::client::{AppenderOutlet, LaneAcks, WorkerAcks};
@@ -24,6 +26,8 @@ use crate::worker::group::{Group, TaskInput, Team};
 use crate::worker::station::{Station, StationConfig};
 use crate::worker::{Lanes, Tasks, Worker, WorkerConfig};
 
+/// How long a lane may take to answer; one that runs handlers itself may be held up by one.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 /// Smallest byte budget: two whole fetches.
 pub const BYTE_BUDGET_MIN: usize = 16 << 20;
 /// Most worker threads or tasks.
@@ -55,6 +59,27 @@ impl Handle {
     /// Tries again what the answer to failed events has paused; see [`Answer`](crate::Answer).
     pub fn resume(&self) {
         self.lanes.iter().for_each(|lane| lane.push(LaneInput::Resume));
+    }
+
+    /// Counts an event as dead-lettered, which somebody has written to the dead letters by hand: one
+    /// that is stuck in its handler, or tried again and again. It is tried no more, and the commit
+    /// goes on past it.
+    ///
+    /// # Errors
+    /// The event is not at work here: its partition is elsewhere, or it is finished, or not taken yet.
+    pub async fn settle(&self, partition: &TopicPartition, offset: i64) -> Result<(), String> {
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        for lane in self.lanes.iter() {
+            let (partition, answer) = (partition.clone(), answer.clone());
+            lane.push(LaneInput::Settle { partition, offset, answer });
+        }
+        drop(answer);
+        let answered = tokio::time::timeout(SETTLE_PATIENCE, answers.recv()).await;
+        match answered {
+            Ok(Some(settled)) => settled,
+            Ok(None) => Err(format!("{partition} is not held here")),
+            Err(_) => Err(format!("the lane of {partition} does not answer: its handler holds it")),
+        }
     }
 
     /// Whether both belong to one engine.

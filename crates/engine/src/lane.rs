@@ -10,6 +10,7 @@
 //! that comes back carries the assignment's token, and what belongs to another assignment changes
 //! nothing.
 
+mod by_hand;
 mod failing;
 mod mail;
 mod skipping;

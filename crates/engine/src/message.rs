@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use onrush_kafka::{ClientError, ErrorCode, TopicPartition};
 use onrush_runtime::Instant;
+use tokio::sync::mpsc;
 
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
@@ -83,6 +84,15 @@ pub enum LaneInput {
     Topic(Arc<str>, Result<(), String>),
     /// Try again what is paused.
     Resume,
+    /// Somebody dead-lettered an event by hand: say whether it counts.
+    Settle {
+        /// Of which partition; other lanes say nothing.
+        partition: TopicPartition,
+        /// Its offset.
+        offset: i64,
+        /// Where to say it.
+        answer: mpsc::UnboundedSender<Result<(), String>>,
+    },
     /// End when no partition is left.
     Close,
 }

@@ -111,6 +111,8 @@ pub struct PartitionCells {
 /// All cells of an engine.
 #[derive(Debug)]
 pub struct Metrics {
+    /// When the control driver last did something, in milliseconds of the wall clock.
+    beat: AtomicI64,
     lanes: Vec<Arc<LaneCells>>,
     partitions: Mutex<BTreeMap<TopicPartition, (usize, Arc<PartitionCells>)>>,
 }
@@ -118,7 +120,16 @@ pub struct Metrics {
 impl Metrics {
     /// Cells for `lanes` lanes.
     pub fn new(lanes: usize) -> Self {
-        Self { lanes: (0..lanes).map(|_| Arc::default()).collect(), partitions: Mutex::default() }
+        Self {
+            beat: AtomicI64::new(0),
+            lanes: (0..lanes).map(|_| Arc::default()).collect(),
+            partitions: Mutex::default(),
+        }
+    }
+
+    /// The control driver is at work.
+    pub fn beat(&self, wall_millis: i64) {
+        self.beat.store(wall_millis, Ordering::Relaxed);
     }
 
     /// The cells of a lane.
@@ -147,7 +158,8 @@ impl Metrics {
 
     /// The sums.
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+        let beat_millis = self.beat.load(Ordering::Relaxed);
+        let mut snapshot = Snapshot { beat_millis, ..Snapshot::default() };
         for lane in &self.lanes {
             let counts = Counts::of(lane);
             snapshot.total.add(&counts);
@@ -166,6 +178,9 @@ impl Metrics {
 /// An engine at (nearly) one instant.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// When the control driver last did something, in milliseconds of the wall clock: at the latest
+    /// a commit interval ago, as long as it lives.
+    pub beat_millis: i64,
     /// Sums over the lanes.
     pub total: Counts,
     /// By lane.

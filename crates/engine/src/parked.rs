@@ -277,6 +277,13 @@ impl Parked {
         Some((line, &self.lines.get(&line)?.head.trial))
     }
 
+    /// The line that begins with the event of this offset, which is not out.
+    pub(crate) fn waiting(&self, offset: i64) -> Option<Line> {
+        let waits =
+            |parking: &Parking| parking.head.place.offset == offset && parking.rest != Rest::Out;
+        self.lines.iter().find(|(_, parking)| waits(parking)).map(|(line, _)| *line)
+    }
+
     /// The event that is out was not run, and is to be tried at `due`.
     pub(crate) fn wait(&mut self, line: Line, due: Instant) {
         self.rest(line, Some(due));

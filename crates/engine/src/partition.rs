@@ -8,7 +8,7 @@
 //! Beside that it may be *stopped* (an error: nothing is taken any more, loudly) or *paused* (events
 //! failed, and there is no token to send them to the dead letters, or the answer is to pause).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use onrush_runtime::{Clock, Instant};
 use crate::age::Ages;
 use crate::assignment::{Assignment, Holding, Origin};
 use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
-use crate::completed::{CompletedSet, METADATA_LIMIT};
+use crate::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 use crate::config::{Order, Sabotage};
 use crate::departure::{Bucket, Gate, Leaving};
 use crate::error::StopReason;
@@ -92,6 +92,8 @@ pub(crate) struct Partition {
     held_event: Option<Held>,
     /// Taken events that will not be run here any more.
     pub(crate) given_up: u64,
+    /// Events at work that somebody dead-lettered by hand.
+    pub(crate) by_hand: BTreeSet<i64>,
     /// Workers whose handlers do not know yet that the partition has gone.
     pub(crate) hooks: usize,
     /// When something is to be tried again.
@@ -138,6 +140,7 @@ impl Partition {
             rung,
             held_event: None,
             given_up: 0,
+            by_hand: BTreeSet::new(),
             hooks: 0,
             due: None,
         };
@@ -273,6 +276,7 @@ impl Partition {
         self.inherited.clear();
         self.held_event = None;
         self.slots.reset();
+        self.by_hand.clear();
         self.given_up = 0;
         ControlInput::Restarted(self.holding.partition.clone(), self.ledger.token())
     }
@@ -293,6 +297,15 @@ impl Partition {
             }
         }
         self.unread = None;
+    }
+
+    /// How many events of `run` were dead-lettered by hand; that is over with their outcome.
+    pub(crate) fn forget_by_hand(&mut self, run: OffsetRun) -> u64 {
+        let before = self.by_hand.len();
+        if before > 0 {
+            self.by_hand.retain(|offset| *offset < run.first || *offset > run.last);
+        }
+        (before - self.by_hand.len()) as u64
     }
 
     /// Events that were started here and have no outcome.

@@ -72,6 +72,12 @@ impl Lane {
         let place = Place { batch, position, offset };
         let out = partition.parked.out(offset).map(|(line, trial)| (line, trial.clone()));
         let (known, trial) = out.map_or((None, None), |(line, trial)| (Some(line), Some(trial)));
+        if partition.by_hand.remove(&offset) {
+            if let Some(line) = known {
+                self.released(partition, line, now);
+            }
+            return None;
+        }
         let mut trial = trial.unwrap_or_else(|| partition.trial(offset));
         trial.failed(error_text(&error), self.config.clock.wall_millis());
         if !partition.takes_data() {

@@ -80,6 +80,12 @@ impl Lane {
                     partition.held = false;
                 }
             }
+            LaneInput::Settle { partition, offset, answer } => {
+                if let Some(settled) = self.settle_by_hand(&partition, offset, now) {
+                    // Who asked may have stopped to listen.
+                    let _ = answer.send(settled);
+                }
+            }
             LaneInput::Close => self.closing = true,
         }
     }
@@ -223,8 +229,9 @@ impl Lane {
             cells.stale.add(1);
             return;
         };
-        // Of what is skipped a predecessor may have finished some.
-        let strict = strict && outcome != Outcome::Skipped;
+        // Of what is skipped a predecessor may have finished some, or somebody by hand.
+        let by_hand = partition.forget_by_hand(run);
+        let strict = strict && outcome != Outcome::Skipped && by_hand == 0;
         let result = match strict {
             true => partition.ledger.finish(origin.token, run),
             false => partition.ledger.settle(run).map(|()| Finished::Counted),
@@ -236,7 +243,7 @@ impl Lane {
         }
         match outcome {
             Outcome::Done => {
-                cells.done.add(run.count());
+                cells.done.add(run.count() - by_hand);
                 partition.slots.finished(slot, run.count());
                 partition.succeeded(run.count());
             }

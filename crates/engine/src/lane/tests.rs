@@ -1,7 +1,9 @@
 //! A lane and its workers, stepped by hand: what arrives, who goes next and how long a handler
 //! takes is the test's.
 
+mod by_hand;
 mod failing;
+mod pulling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -44,6 +46,8 @@ struct Script {
     calls: Vec<(i32, i64)>,
     fail: Vec<i64>,
     panic: Vec<i64>,
+    /// Calls on workers that do not return for an hour.
+    stuck: Vec<i64>,
     /// How often these offsets still fail.
     flaky: BTreeMap<i64, u32>,
     /// What failing calls return.
@@ -68,6 +72,10 @@ impl Handler for Scripted {
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let mut script = self.0.lock().unwrap();
         script.calls.push((event.partition, event.offset));
+        if script.stuck.contains(&event.offset) {
+            cx.finish_after(Duration::from_secs(3_600));
+            return Ok(());
+        }
         script.attempts.push((event.offset, cx.attempt()));
         if !script.blocks.is_zero() {
             // Its first poll moves the clock.
