@@ -6,7 +6,7 @@
 //! - *committed early*: no committed offset was ever seen above an offset without a finished call (judged from the last
 //!   loss of log bytes on: before it, other records stood at the same offsets);
 //! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
-//! - *reordered*: within one assignment the calls of a key rise in offset;
+//! - *reordered*: within one assignment the calls of a key rise in offset, and one that failed is followed by its next try;
 //! - *overlap*: within one assignment no two calls of a key run at once;
 //! - *stuck*: after the faults end, everything is committed in bounded time.
 
@@ -56,6 +56,8 @@ pub(crate) struct Call {
     pub(crate) payload: Payload,
     pub(crate) at: Instant,
     pub(crate) until: Instant,
+    /// It is to be tried again before any later event of its key.
+    pub(crate) failed: bool,
 }
 
 /// Committed offset and log end of a partition, read in this order.
@@ -149,8 +151,10 @@ impl History {
     pub(crate) fn called(&self, call: Call) {
         let Call { life, partition, epoch, offset, payload, .. } = call;
         let took = call.until.saturating_duration_since(call.at).as_millis();
-        self.trace
-            .line(|| format!("call {life} {partition}@{epoch} {offset} {payload:?} {took} ms"));
+        let failed = if call.failed { " failed" } else { "" };
+        self.trace.line(|| {
+            format!("call {life} {partition}@{epoch} {offset} {payload:?} {took} ms{failed}")
+        });
         self.events().calls.push(call);
     }
 
@@ -218,7 +222,7 @@ impl Events {
 
     fn finished(&self) -> Finished {
         let mut finished = Finished::new();
-        for call in &self.calls {
+        for call in self.calls.iter().filter(|call| !call.failed) {
             let died = self.deaths.get(&call.life);
             if died.is_none_or(|died| call.until <= *died) {
                 let first = finished
@@ -291,7 +295,12 @@ impl Events {
             else {
                 continue;
             };
-            if call.offset <= before.offset {
+            // After a call that failed comes the same event, else a later one.
+            let in_order = match before.failed {
+                true => call.offset == before.offset,
+                false => call.offset > before.offset,
+            };
+            if !in_order {
                 violations.push(Violation::Reordered { before, call: *call });
             } else if call.at < before.until {
                 violations.push(Violation::Overlap { before, call: *call });
@@ -359,7 +368,17 @@ mod tests {
 
     fn call(offset: i64, at: Instant, millis: u64) -> Call {
         let until = at + Duration::from_millis(millis);
-        Call { life: 0, partition: 0, epoch: 1, session: 0, offset, payload: KEYED, at, until }
+        Call {
+            life: 0,
+            partition: 0,
+            epoch: 1,
+            session: 0,
+            offset,
+            payload: KEYED,
+            at,
+            until,
+            failed: false,
+        }
     }
 
     fn logged(offset: i64) -> Logged {
@@ -442,6 +461,20 @@ mod tests {
             history.check(&[], Promise::Everything)[..],
             [Violation::CommittedBeyondLog(_)]
         ));
+    }
+
+    #[test]
+    fn a_call_that_failed_is_not_finished_and_not_overtaken() {
+        let start = Instant::now();
+        let history = history(start);
+        history.called(Call { failed: true, ..call(0, start, 0) });
+        let check = || history.check(&[logged(0)], Promise::Everything);
+        assert!(matches!(check()[..], [Violation::Lost { .. }]));
+        history.called(call(0, start, 0));
+        assert!(check().is_empty());
+        history.called(Call { failed: true, ..call(1, start, 0) });
+        history.called(call(2, start, 0));
+        assert!(matches!(check()[..], [Violation::Reordered { .. }]));
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Arguments {
 enum Sabotage {
     /// Commit what was taken instead of what is finished.
     CommitEarly,
+    /// Let later events of a key overtake the one that is tried again.
+    Overtake,
     /// Acknowledge what is not on the disk yet, though the broker syncs always.
     AckBeforeSync,
 }

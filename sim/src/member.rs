@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use onrush_engine::{
-    Assignment, Context, Engine, EngineConfig, Event, Handle, Handler, HandlerError, Mode, Place,
-    Sabotage,
+    Assignment, AsyncContext, AsyncHandler, Context, Engine, EngineConfig, Event, FailurePolicy,
+    Handle, Handler, HandlerError, Handlers, Mode, OwnedEvent, Place, RetryPolicy, Sabotage, Tasks,
 };
 use onrush_kafka::ClientConfig;
 use onrush_runtime::spawn::Process;
@@ -40,20 +40,28 @@ impl Member {
     ) -> Self {
         let config = config(plan);
         let (random, history) = (plan.random.fork(), history.clone());
+        let failing = plan.failing;
         let factory = move |place: Place| Recorder {
             life,
-            on_worker: matches!(place, Place::Worker(_)),
+            on_worker: !matches!(place, Place::Lane(_)),
+            failing,
             random: random.fork(),
             history: history.clone(),
             sessions: BTreeMap::new(),
         };
+        let mode = config.mode;
+        let handlers = move || match mode {
+            Mode::EachAsync { .. } => Handlers::Awaited(Tasks::each(factory.clone())),
+            _ => Handlers::Called(Box::new(factory.clone())),
+        };
         let (handle, result) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let (shared_handle, shared_result) = (handle.clone(), result.clone());
-        let task = Executor::Process(process.clone()).spawn(async move {
+        let executor = Executor::Process(process.clone());
+        let task = executor.clone().spawn(async move {
             let (engine, running) = loop {
-                let start =
-                    Engine::start(config.clone(), &runtime, client.clone(), factory.clone());
-                match start.await {
+                let (config, client) = (config.clone(), client.clone());
+                let executor = executor.clone();
+                match Engine::start_with(config, &runtime, client, handlers(), executor).await {
                     Ok(started) => break started,
                     // The broker is down: whoever supervises the member starts it again.
                     Err(_) => tokio::time::sleep(RESTART_PAUSE).await,
@@ -95,11 +103,13 @@ fn set<T>(shared: &Mutex<Option<T>>, value: T) {
 fn config(plan: &Plan) -> EngineConfig {
     let mode = match std::num::NonZeroUsize::new(plan.concurrency) {
         None => Mode::Each,
+        Some(concurrency) if plan.awaits => Mode::EachAsync { concurrency },
         Some(concurrency) => Mode::EachBlocking { concurrency },
     };
     let sabotage = match plan.sabotage {
         None | Some(crate::Sabotage::AckBeforeSync) => Sabotage::None,
         Some(crate::Sabotage::CommitEarly) => Sabotage::CommitEarly,
+        Some(crate::Sabotage::Overtake) => Sabotage::Overtake,
     };
     let lanes = std::num::NonZeroUsize::MIN.saturating_add(plan.lanes - 1);
     EngineConfig {
@@ -107,6 +117,8 @@ fn config(plan: &Plan) -> EngineConfig {
         sabotage,
         lanes,
         in_flight: plan.in_flight,
+        // Every event succeeds in the end, or the checker calls it lost.
+        failures: FailurePolicy { retry: RetryPolicy::forever(), ..FailurePolicy::default() },
         ..EngineConfig::new(GROUP, [TOPIC])
     }
 }
@@ -115,14 +127,17 @@ struct Recorder {
     life: Life,
     /// Inline on a lane, calls take no time.
     on_worker: bool,
+    /// Of 64 calls, this many fail.
+    failing: u64,
     random: Random,
     history: History,
     /// By partition: how often it was assigned. Every worker is told of every assignment.
     sessions: BTreeMap<i32, u32>,
 }
 
-impl Handler for Recorder {
-    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+impl Recorder {
+    /// How long the call takes, and whether it fails then.
+    fn call(&mut self, event: &Event<'_>) -> Result<(Duration, bool), HandlerError> {
         let payload = event
             .value
             .and_then(Payload::from_bytes)
@@ -130,8 +145,9 @@ impl Handler for Recorder {
         let at = Instant::now();
         let longest = LONGEST_CALL * if self.random.chance(1, 100) { 10 } else { 1 };
         let took = Duration::from_millis(self.random.below(longest.as_millis() as u64 + 1));
-        let took = if self.on_worker { took } else { Duration::ZERO };
-        cx.finish_after(took);
+        let failed = self.random.chance(self.failing, 64);
+        // A call that fails is over at once.
+        let took = if self.on_worker && !failed { took } else { Duration::ZERO };
         self.history.called(Call {
             life: self.life,
             partition: event.partition,
@@ -141,12 +157,41 @@ impl Handler for Recorder {
             payload,
             at,
             until: at + took,
+            failed,
         });
-        Ok(())
+        Ok((took, failed))
+    }
+
+    fn told(&mut self, assignment: &Assignment) {
+        *self.sessions.entry(assignment.partition).or_default() += 1;
+        self.history.assigned(self.life, assignment.partition, assignment.epoch);
+    }
+}
+
+fn result(failed: bool) -> Result<(), HandlerError> {
+    if failed { Err(HandlerError::msg("the seed says so")) } else { Ok(()) }
+}
+
+impl Handler for Recorder {
+    fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let (took, failed) = self.call(event)?;
+        cx.finish_after(took);
+        result(failed)
     }
 
     fn assigned(&mut self, assignment: &Assignment) {
-        *self.sessions.entry(assignment.partition).or_default() += 1;
-        self.history.assigned(self.life, assignment.partition, assignment.epoch);
+        self.told(assignment);
+    }
+}
+
+impl AsyncHandler for Recorder {
+    async fn each(&mut self, event: OwnedEvent, _: AsyncContext) -> Result<(), HandlerError> {
+        let (took, failed) = self.call(&event.borrowed())?;
+        tokio::time::sleep(took).await;
+        result(failed)
+    }
+
+    fn assigned(&mut self, assignment: &Assignment) {
+        self.told(assignment);
     }
 }

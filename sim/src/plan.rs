@@ -23,8 +23,12 @@ pub(crate) struct Plan {
     pub(crate) fsync: Fsync,
     /// 0 runs handlers inline on the lanes.
     pub(crate) concurrency: usize,
+    /// Handlers that are not inline are awaited by tasks.
+    pub(crate) awaits: bool,
     pub(crate) lanes: usize,
     pub(crate) in_flight: u64,
+    /// Of 64 calls, this many fail and are tried again.
+    pub(crate) failing: u64,
     pub(crate) max_delay_millis: u64,
     pub(crate) faults: Vec<(Duration, Fault)>,
     pub(crate) sabotage: Option<Sabotage>,
@@ -129,9 +133,11 @@ impl Plan {
             keyless: random.below(4),
             fsync,
             concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
+            awaits: seed % 2 == 1,
             lanes: 1 + random.below(2) as usize,
             in_flight: 10 + random.below(500),
             max_delay_millis: random.below(8),
+            failing: if sabotage == Some(Sabotage::Overtake) { 16 } else { random.below(20) },
             faults,
             sabotage,
             random,
