@@ -10,7 +10,7 @@
 //! find.
 //!
 //! [`counts`] has the workloads whose instructions `cargo xtask counts` compares with a committed
-//! baseline.
+//! baseline; [`window`] has the drawing of what a stuck event costs.
 #![forbid(unsafe_code)]
 
 mod corpus;
@@ -22,6 +22,7 @@ mod parts;
 pub mod seeded;
 pub mod target;
 mod targets;
+pub mod window;
 
 pub use corpus::{Corpus, Entry};
 pub use target::{CANARIES, TARGETS, Target, Verdict};

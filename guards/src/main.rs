@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use onrush_guards::seeded::{self, Finding, Tally};
-use onrush_guards::{CANARIES, Corpus, TARGETS, Target, Verdict, counts};
+use onrush_guards::{CANARIES, Corpus, TARGETS, Target, Verdict, counts, window};
 
 #[derive(Parser)]
 #[command(name = "onrush-guards", version)]
@@ -49,6 +49,13 @@ enum Task {
         target: String,
         /// Into which folder.
         folder: PathBuf,
+    },
+    /// Write a drawing that is computed.
+    Plot {
+        /// Which; there is `window`.
+        name: String,
+        /// Into which file.
+        file: PathBuf,
     },
     /// Do one workload, for a count of its instructions.
     Count {
@@ -95,6 +102,7 @@ fn main() -> ExitCode {
         Task::Canaries { seconds, seed } => canaries(seconds, seed),
         Task::Corpus { targets } => corpus(&targets),
         Task::Unpack { target, folder } => unpack(&target, &folder),
+        Task::Plot { name, file } => plot(&name, &file),
         Task::Count { workload, rounds } => count(&workload, rounds),
     };
     match done {
@@ -104,6 +112,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn plot(name: &str, file: &Path) -> Result<(), Told> {
+    if name != "window" {
+        return Err(format!("no drawing is called `{name}`, only `window`"));
+    }
+    std::fs::write(file, window::svg()).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static Target>, Told> {

@@ -20,7 +20,9 @@ mod failure;
 mod fuzz;
 mod host;
 mod kafka;
+mod plot;
 mod process;
+mod stall;
 mod soak;
 mod test;
 mod tidy;
@@ -70,6 +72,10 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Count instructions per event under callgrind, and compare them with the committed baseline.
     Counts(counts::Arguments),
+    /// Draw what a page of `docs/` shows: `cargo xtask plot window`.
+    Plot(plot::Arguments),
+    /// Let all handlers of a member stand still: memory, membership, and what is fetched afterwards.
+    Stall(stall::Arguments),
     /// Check licences, sources, bans and advisories of what is built in, with cargo-deny.
     Deny,
 }
@@ -112,6 +118,8 @@ fn run(workspace: &Workspace, task: Task) -> Result<ExitCode, Failure> {
         Task::Soak(arguments) => soak::run(workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Task::Counts(arguments) => counts::run(workspace, &arguments),
+        Task::Plot(arguments) => plot::run(workspace, &arguments),
+        Task::Stall(arguments) => stall::run(workspace, &arguments),
         Task::Deny => host::cargo_deny(workspace)
             .and_then(|mut deny| process::run(deny.arg("check")))
             .map(|()| ExitCode::SUCCESS),
