@@ -269,6 +269,14 @@ impl Gate {
         (sent, None)
     }
 
+    /// How the events were tried that wait.
+    pub(crate) fn trials(&self) -> impl Iterator<Item = (i64, &Trial)> {
+        self.waiting.iter().filter_map(|departure| match &departure.leaving {
+            Leaving::Event(failed) => Some((failed.place.offset, &failed.trial)),
+            Leaving::Batch(_) => None,
+        })
+    }
+
     /// Gives what waits. Tokens that were spent for nothing are given back.
     pub(crate) fn clear(&mut self) -> Vec<Departure> {
         let paid = self.waiting.iter().filter(|departure| departure.paid).count();

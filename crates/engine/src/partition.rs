@@ -348,6 +348,8 @@ impl Partition {
         let mut notes: BTreeMap<_, _> = noted.collect();
         let parked = self.parked.trials().into_iter();
         notes.extend(parked.map(|(offset, trial)| (offset, trial.note(offset))));
+        let leaving = self.gates.iter().flat_map(Gate::trials);
+        notes.extend(leaving.map(|(offset, trial)| (offset, trial.note(offset))));
         let base = self.ledger.base();
         if let Some(since) = self.ages.since(base)
             && now.duration_since(since.at) >= STUCK_AFTER

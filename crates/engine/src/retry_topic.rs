@@ -95,12 +95,10 @@ impl Ladder {
 /// `payments.retry.5s`
 fn name(origin: &str, delay: Duration) -> String {
     let millis = delay.as_millis();
-    let (number, unit) = match millis {
-        _ if millis % 3_600_000 == 0 => (millis / 3_600_000, "h"),
-        _ if millis % 60_000 == 0 => (millis / 60_000, "m"),
-        _ if millis % 1_000 == 0 => (millis / 1_000, "s"),
-        _ => (millis, "ms"),
-    };
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+    let (length, unit) = whole.unwrap_or((1, "ms"));
+    let number = millis / length;
     format!("{origin}.retry.{number}{unit}")
 }
 

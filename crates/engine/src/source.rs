@@ -147,7 +147,8 @@ impl Source {
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(raw)) => {
                     if std::mem::take(&mut self.suspects) {
-                        self.suspect = Some(slice.records.slice_ref(raw.bytes));
+                        // Alone, so that the response can go.
+                        self.suspect = Some(Bytes::copy_from_slice(raw.bytes));
                     }
                     let batch = opener.open(&raw, slice, self.at, &self.opened);
                     let length = raw.bytes.len();

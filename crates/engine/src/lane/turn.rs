@@ -30,8 +30,8 @@ impl Lane {
     pub(super) fn turn(&mut self, partition: &mut Partition, clear: bool, now: Instant) -> bool {
         let mut worked = self.depart(partition, now);
         let (paused, unread) = (partition.is_paused(), partition.unread.is_some());
+        partition.parked.set_limit(self.parked_share());
         if !partition.parked.is_empty() {
-            partition.parked.set_limit(self.parked_share());
             worked |= self.retry(partition, clear, now);
         }
         if partition.starts() {

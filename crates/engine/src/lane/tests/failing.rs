@@ -570,8 +570,9 @@ fn a_bad_batch_is_skipped_when_the_policy_says_so_and_kept_as_it_came() {
         bench.slice(0, again, slice([good(4)], 9));
         bench.settle();
         let written = bench.written().remove(0);
-        assert_eq!((&*written.topic, written.value), ("flights.dead-letter", Some(bad().to_vec())));
-        let text = |name| header(&written_by(&bench), name);
+        assert_eq!(written.value, Some(bad().to_vec()));
+        assert_eq!(written.topic, "flights.dead-letter");
+        let text = |name| header(&written, name);
         assert_eq!(text("onrush.origin.offset"), "1");
         assert_eq!(text("onrush.origin.last_offset"), "3");
         assert_eq!(text("onrush.error.code"), "ONR0027");
@@ -581,10 +582,6 @@ fn a_bad_batch_is_skipped_when_the_policy_says_so_and_kept_as_it_came() {
         assert_eq!((bench.proposals()[&0].0, bench.snapshot().total.skipped), (5, 3));
         assert_eq!(bench.stop_reason(), None);
     }
-}
-
-fn written_by(bench: &Bench) -> Written {
-    bench.written().remove(0)
 }
 
 #[test]
@@ -605,6 +602,37 @@ fn a_bad_batch_whose_offsets_cannot_be_is_not_skipped() {
     bench.settle();
     assert!(bench.stop_reason().is_some_and(|reason| reason.to_string().contains("twice")));
     assert!(bench.written().is_empty());
+}
+
+#[test]
+fn trap_30_one_event_that_waits_keeps_no_batch_alive() {
+    for workers in [0, 2] {
+        let mut bench = Bench::retrying(workers, Order::Key);
+        bench.fails([0], RETRY);
+        bench.assign(0, 1, 0, none());
+        let events = (0..100).map(|_| (None, &[7; 1_000][..])).collect::<Vec<_>>();
+        let slice = slice([batch(0, Compression::None, &events)], 100);
+        let lease = Some(Lease::new(&bench.lane.config.credit, slice.records.len()));
+        bench.slice(0, TOKEN_STRIDE, Slice { lease, ..slice });
+        bench.settle();
+        let state = bench.snapshot().partitions.remove(0);
+        assert_eq!((state.in_flight, state.parked_keys), (1, 1));
+        assert!((1_000..1_100).contains(&state.parked_bytes), "{}", state.parked_bytes);
+        assert_eq!(bench.lane.config.credit.lent(), 0, "{workers} workers");
+    }
+}
+
+#[test]
+fn what_waits_for_a_token_is_told_in_the_commit() {
+    let mut bench = Bench::inline();
+    bench.fails(0..i64::from(TOKENS) + 1, ErrorClass::DeadLetter);
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 20);
+    bench.settle();
+    bench.acknowledge();
+    let notes = bench.notes(0);
+    assert_eq!((notes[0].offset, notes[0].attempts), (i64::from(TOKENS), 1));
+    assert_eq!(notes[0].error, "asked to");
 }
 
 #[test]
