@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use onrush::http::Status;
 use onrush_broker::{Broker, BrokerConfig, Fsync, Sabotage};
 use onrush_runtime::{Disk, Executor, Fault, Runtime};
 use tokio::io::AsyncReadExt;
 
 use crate::failure::Failure;
-use crate::http::{self, Status};
+use crate::http;
 use crate::interrupt::Interrupt;
 use crate::stderr;
 

@@ -23,7 +23,6 @@ mod http;
 mod interrupt;
 mod lag;
 mod man;
-mod metrics;
 mod outcome;
 mod place;
 mod produce;

@@ -164,6 +164,8 @@ impl Engine {
         let control = executor(runtime, "onrush-control")?;
         let cluster = connect(&config, runtime, client, io.clone(), control.clone()).await?;
         let metrics = Arc::new(Metrics::new(config.lanes.get()));
+        metrics.watch(cluster.fetcher.credit());
+        metrics.beat(runtime.clock.wall_millis());
         let crew = Crew {
             inbox: Arc::new(Inbox::new(Wake::new())),
             lanes: inboxes(config.lanes.get()),

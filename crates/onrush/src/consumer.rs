@@ -28,6 +28,8 @@ pub struct Consumer {
     client: ClientConfig,
     engine: EngineConfig,
     lanes: Option<NonZeroUsize>,
+    #[cfg(feature = "http")]
+    http: Option<String>,
 }
 
 impl Consumer {
@@ -35,13 +37,26 @@ impl Consumer {
     pub fn new(brokers: impl AsRef<str>) -> Self {
         let brokers = brokers.as_ref().split(',').map(|broker| broker.trim().to_owned());
         let engine = EngineConfig::new("", [""; 0]);
-        Self { client: ClientConfig::new(brokers), engine, lanes: None }
+        Self {
+            client: ClientConfig::new(brokers),
+            engine,
+            lanes: None,
+            #[cfg(feature = "http")]
+            http: None,
+        }
     }
 
     /// Connects to `to` instead of `from`, an address that brokers advertise: the other end of a tunnel or a forwarded port. Both
     /// are `host:port`; call it again for more of them.
     pub fn reroute(mut self, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.client.reroute.insert(from.into(), to.into());
+        self
+    }
+
+    /// Shows metrics, health and how it stands on this address (`host:port`), see [`http`](crate::http).
+    #[cfg(feature = "http")]
+    pub fn http(mut self, address: impl Into<String>) -> Self {
+        self.http = Some(address.into());
         self
     }
 
@@ -254,18 +269,24 @@ impl Subscription {
                 "inside of a tokio runtime, start it with start_async or run_async",
             ));
         }
+        #[cfg(feature = "http")]
+        let http = self.consumer.http.clone();
         let Parts { client, engine, source, .. } = self.into_parts()?;
         let handlers = source.handlers();
         let runtime = Runtime::production(Disk::memory());
         let executor =
             |name, threads| runtime.spawn.executor(name, threads).map_err(Error::Threads);
         let driver = executor("onrush", 1)?;
+        #[cfg(feature = "http")]
+        let listener = driver.block_on(listen(http))?;
         let tasks = match handlers {
             Handlers::Called(_) => driver.clone(),
             Handlers::Awaited(_) => executor("onrush-task", engine.lanes.get())?,
         };
         let started = Engine::start_with(engine, &runtime, client, handlers, tasks.clone());
         let (engine, handle) = driver.block_on(started)?;
+        #[cfg(feature = "http")]
+        show(listener, &driver, &handle);
         Ok(Running::new(driver, tasks, engine, handle))
     }
 
@@ -275,18 +296,25 @@ impl Subscription {
     /// # Errors
     /// The cluster cannot be reached, or something is missing.
     pub async fn start_async(self) -> Result<AsyncRunning, Error> {
+        #[cfg(feature = "http")]
+        let http = self.consumer.http.clone();
         let Parts { client, engine, source, .. } = self.into_parts()?;
         let handlers = source.handlers();
         let runtime = Runtime::production(Disk::memory());
         let executor = Executor::current();
+        #[cfg(feature = "http")]
+        let listener = listen(http).await?;
         let (engine, handle) =
-            Engine::start_with(engine, &runtime, client, handlers, executor).await?;
+            Engine::start_with(engine, &runtime, client, handlers, executor.clone()).await?;
+        #[cfg(feature = "http")]
+        show(listener, &executor, &handle);
         Ok(AsyncRunning::new(engine, handle))
     }
 
     /// What an engine is started with.
     pub(crate) fn into_parts(self) -> Result<Parts, Error> {
-        let Self { consumer: Consumer { client, mut engine, lanes }, source } = self;
+        let Self { consumer, source } = self;
+        let Consumer { client, mut engine, lanes, .. } = consumer;
         if engine.group.is_empty() {
             return Err(Error::Incomplete("a consumer needs a group: call .group(\"name\")"));
         }
@@ -295,6 +323,26 @@ impl Subscription {
         }
         engine.lanes = lanes.unwrap_or(engine.lanes);
         Ok(Parts { client, engine, lanes, source })
+    }
+}
+
+/// Takes the address first: a consumer that cannot be watched should not begin.
+#[cfg(feature = "http")]
+async fn listen(address: Option<String>) -> Result<Option<crate::http::Listener>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    let bound = crate::http::Listener::bind(&address).await;
+    bound.map(Some).map_err(|source| Error::Http { address, source })
+}
+
+#[cfg(feature = "http")]
+fn show(
+    listener: Option<crate::http::Listener>,
+    executor: &Executor,
+    handle: &onrush_engine::Handle,
+) {
+    if let Some(listener) = listener {
+        let watched = crate::http::Watched::new(handle.clone());
+        listener.serve(executor, Arc::new(watched));
     }
 }
 

@@ -22,6 +22,16 @@ pub enum Error {
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
     Threads(#[source] std::io::Error),
+    /// The address for HTTP cannot be had.
+    #[error(
+        "cannot serve HTTP on {address}: {source}; choose another address (port 0 takes a free one)"
+    )]
+    Http {
+        /// Which.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The builder lacks something.
     #[error("{0}")]
     Incomplete(&'static str),

@@ -24,9 +24,15 @@
 
 mod consumer;
 mod error;
+pub mod health;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod metrics;
 mod producer;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "http")]
+pub mod view;
 
 pub use consumer::{AsyncRunning, Consumer, Running, Subscription};
 pub use error::Error;
@@ -34,7 +40,7 @@ pub use error::Error;
 pub use onrush_engine::Sabotage;
 pub use onrush_engine::{Answer, BadBatch, Lineage, RetryPolicy};
 pub use onrush_engine::{
-    Assignment, Context, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
+    Assignment, Context, Counts, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
     Order, Place, Snapshot, Start, Summary,
 };
 pub use onrush_engine::{

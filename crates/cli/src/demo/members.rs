@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use onrush::health::{Health, live};
+use onrush::http::Status;
+use onrush::metrics::prometheus;
+use onrush::view::View;
 use onrush_engine::{Counts, Engine, EngineConfig, Handle, Place, Sabotage, Snapshot};
 use onrush_kafka::ClientConfig;
-use onrush_runtime::{Executor, Runtime};
+use onrush_runtime::{Clock, Executor, Runtime};
 use tokio::sync::oneshot;
 
 use super::generator::Progress;
@@ -13,8 +17,6 @@ use super::handler::FlightHandler;
 use super::journal::Journals;
 use super::tally::Tally;
 use crate::failure::{Exit, Failure};
-use crate::http::Status;
-use crate::metrics;
 
 /// The engine of a member of the group `name` that reads the topic `name`.
 pub(super) fn config(name: &str, sabotage: Sabotage) -> EngineConfig {
@@ -48,6 +50,7 @@ struct Shared {
     handles: Mutex<BTreeMap<u64, Handle>>,
     /// Counts of members that have left.
     left: Mutex<Counts>,
+    health: Health,
 }
 
 impl Members {
@@ -160,8 +163,8 @@ impl Members {
     }
 
     /// What `--http` serves.
-    pub(crate) fn status(&self) -> Arc<dyn Status> {
-        self.shared.clone()
+    pub(crate) fn status(&self) -> Arc<impl Status> {
+        Arc::clone(&self.shared)
     }
 }
 
@@ -174,6 +177,10 @@ impl Shared {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn snapshots(&self) -> Vec<Snapshot> {
+        self.handles().values().map(Handle::snapshot).collect()
+    }
+
     fn left(&self) -> MutexGuard<'_, Counts> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,19 +188,19 @@ impl Shared {
 
 impl Status for Shared {
     fn metrics(&self) -> String {
-        let snapshots: Vec<Snapshot> = self.handles().values().map(Handle::snapshot).collect();
-        metrics::render(&snapshots, &self.left())
+        prometheus(&self.snapshots(), &self.left())
     }
 
     fn not_ready(&self) -> Option<String> {
-        let snapshots: Vec<Snapshot> = self.handles().values().map(Handle::snapshot).collect();
-        let partitions = || snapshots.iter().flat_map(|snapshot| &snapshot.partitions);
-        match partitions().find(|state| state.stopped) {
-            Some(stopped) => Some(format!("{} is stopped", stopped.partition)),
-            // A member may be without partitions, if there are more members; the group may not.
-            None => {
-                partitions().next().is_none().then(|| "no member has a partition yet".to_owned())
-            }
-        }
+        self.health.ready(&self.snapshots(), Clock::System.now()).err()
+    }
+
+    fn not_live(&self) -> Option<String> {
+        live(&self.snapshots(), Clock::System.wall_millis()).err()
+    }
+
+    fn snapshot(&self) -> Option<String> {
+        let view = View::of(Clock::System.wall_millis(), &self.snapshots(), &self.left());
+        serde_json::to_string(&view).ok()
     }
 }
