@@ -69,6 +69,13 @@ impl Trial {
         Note { offset, attempts, since_millis, error: self.error[..cut].to_owned() }
     }
 
+    /// While it waits, no more of the error is of use than a note holds: what leaves has failed anew.
+    fn shortened(mut self) -> Self {
+        self.error.truncate(self.error.floor_char_boundary(NOTE_TEXT_LIMIT));
+        self.error.shrink_to_fit();
+        self
+    }
+
     /// It failed once more.
     pub(crate) fn failed(&mut self, error: String, now_millis: i64) {
         if self.first_millis == 0 {
@@ -205,7 +212,8 @@ impl Parked {
         due: Option<Instant>,
     ) {
         debug_assert!(!self.holds(line), "a line has one head");
-        let head = Waiting { place: self.copied(waiting.place), ..waiting };
+        let Waiting { place, slot, trial } = waiting;
+        let head = Waiting { place: self.copied(place), slot, trial: trial.shortened() };
         self.events += 1;
         self.starved += u64::from(starved);
         let parking = Parking { head, rest: Rest::Out, starved, behind: VecDeque::new() };
@@ -294,7 +302,7 @@ impl Parked {
         if let Some(parking) = self.lines.get_mut(&line) {
             self.starved -= u64::from(parking.starved);
             self.starved += u64::from(starved);
-            (parking.head.trial, parking.starved) = (trial, starved);
+            (parking.head.trial, parking.starved) = (trial.shortened(), starved);
         }
         self.rest(line, due);
     }
@@ -341,10 +349,9 @@ impl Parked {
     }
 
     /// How the events were tried that failed, lowest first.
-    pub(crate) fn trials(&self) -> Vec<(i64, Trial)> {
+    pub(crate) fn trials(&self) -> Vec<(i64, &Trial)> {
         let heads = self.lines.values().map(|parking| &parking.head);
-        let mut trials: Vec<_> =
-            heads.map(|head| (head.place.offset, head.trial.clone())).collect();
+        let mut trials: Vec<_> = heads.map(|head| (head.place.offset, &head.trial)).collect();
         trials.sort_unstable_by_key(|(offset, _)| *offset);
         trials
     }

@@ -35,6 +35,8 @@ use crate::retry_topic::{Due, Held, Rung};
 use crate::slot::{Entry, Slots};
 use crate::source::{Batch, Source};
 
+/// Most events of which a commit is told that they wait: more than its metadata has room for.
+const NOTES_MAX: usize = METADATA_LIMIT / 4;
 /// The first open event of a partition is noted in the commit when it is open for so long.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
@@ -218,13 +220,12 @@ impl Partition {
     /// An event that failed is not run here any more.
     pub(crate) fn give_up(&mut self, offset: i64, trial: Trial) {
         self.given_up += 1;
-        self.remember(offset, &trial);
+        self.remember(trial.note(offset));
     }
 
     /// The next owner goes on counting.
-    fn remember(&mut self, offset: i64, trial: &Trial) {
-        let note = trial.note(offset);
-        match self.inherited.binary_search_by_key(&offset, |note| note.offset) {
+    fn remember(&mut self, note: Note) {
+        match self.inherited.binary_search_by_key(&note.offset, |note| note.offset) {
             Ok(at) => self.inherited[at] = note,
             Err(at) => self.inherited.insert(at, note),
         }
@@ -285,9 +286,9 @@ impl Partition {
     pub(crate) fn forget_unstarted(&mut self) {
         self.source.clear();
         self.cursor = None;
-        for (offset, trial) in self.parked.trials() {
-            self.remember(offset, &trial);
-        }
+        let parked = self.parked.trials().into_iter();
+        let parked: Vec<_> = parked.map(|(offset, trial)| trial.note(offset)).collect();
+        parked.into_iter().for_each(|note| self.remember(note));
         self.given_up += self.slots.clear() + self.parked.clear();
         let waiting: Vec<_> = self.gates.iter_mut().flat_map(Gate::clear).collect();
         for departure in waiting {
@@ -346,7 +347,7 @@ impl Partition {
         self.inherited.retain(|note| !ledger.has_outcome(note.offset));
         let noted = self.inherited.iter().map(|note| (note.offset, note.clone()));
         let mut notes: BTreeMap<_, _> = noted.collect();
-        let parked = self.parked.trials().into_iter();
+        let parked = self.parked.trials().into_iter().take(NOTES_MAX);
         notes.extend(parked.map(|(offset, trial)| (offset, trial.note(offset))));
         let leaving = self.gates.iter().flat_map(Gate::trials);
         notes.extend(leaving.map(|(offset, trial)| (offset, trial.note(offset))));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onrush_engine::{
-    Context, EngineConfig, ErrorClass, Event, FailurePolicy, HandlerError, Mode, Place, RetryPolicy,
+    Answer, Context, EngineConfig, ErrorClass, Event, FailurePolicy, HandlerError, Mode, Place,
+    RetryPolicy,
 };
 
 use crate::target::{PATIENCE, Target};
@@ -75,6 +77,50 @@ async fn attempts_travel_to_the_next_owner_of_a_lane() {
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_travel_to_the_next_owner_of_workers() {
     travelling(blocking()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_the_class_of_their_type_and_what_is_paused_is_resumed() {
+    let target = Target::start().await;
+    let topic = target.topic("classes", 1).await;
+    target.fill(&topic, 10, 100).await;
+    let (repaired, calls) = (Arc::new(AtomicBool::new(false)), Tries::default());
+    let (is_repaired, noted) = (repaired.clone(), calls.clone());
+    let factory = move |_: Place| {
+        let (is_repaired, noted) = (is_repaired.clone(), noted.clone());
+        move |event: &Event<'_>, cx: &mut Context<'_>| -> Result<(), HandlerError> {
+            noted.lock().unwrap().push((event.offset as u32, cx.attempt()));
+            match event.offset {
+                33 => Ok("no number".parse::<u8>().map(drop)?),
+                44 if !is_repaired.load(Ordering::Relaxed) => Err(HandlerError::msg("closed")),
+                _ => Ok(()),
+            }
+        }
+    };
+    let mut failures = FailurePolicy {
+        retry: RetryPolicy::ONCE,
+        exhausted: Answer::PauseKey,
+        ..FailurePolicy::default()
+    };
+    failures.classes.on(|_: &std::num::ParseIntError| ErrorClass::Undecodable);
+    let config = EngineConfig { failures, ..target.config(&topic, Mode::Each) };
+    let member = target.engine(config, factory).await;
+    let handle = member.handle.clone();
+    // Of the key of 44, it and five later ones wait.
+    eventually("all others are done", || {
+        let total = handle.snapshot().total;
+        (total.done, total.dead_lettered) == (93, 1)
+    })
+    .await;
+    assert_eq!(handle.snapshot().partitions[0].parked_keys, 1);
+    repaired.store(true, Ordering::Relaxed);
+    handle.resume();
+    eventually("it goes on", || handle.snapshot().total.done == 99).await;
+    member.stop().await.unwrap();
+    assert_eq!(target.committed(&topic, 1).await, [100]);
+    let calls = calls.lock().unwrap();
+    let tries = |offset| calls.iter().filter(move |call| call.0 == offset).map(|call| call.1);
+    assert_eq!((tries(33).collect(), tries(44).collect()), (vec![1], vec![1, 2]));
 }
 
 /// Calls by (topic without its stem, number of the event).
