@@ -224,7 +224,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "reads a committed file")]
     fn the_committed_drawing_is_what_the_command_makes() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FILE);
         let committed = std::fs::read_to_string(&path).expect("it is committed");

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use onrush_kafka::TopicPartition;
+use onrush_kafka::{Credit, TopicPartition};
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub struct Metrics {
     /// When the control driver last did something, in milliseconds of the wall clock.
     beat: AtomicI64,
     lanes: Vec<Arc<LaneCells>>,
+    /// What fetched data counts in.
+    credit: OnceLock<Credit>,
     partitions: Mutex<BTreeMap<TopicPartition, (usize, Arc<PartitionCells>)>>,
 }
 
@@ -123,8 +125,14 @@ impl Metrics {
         Self {
             beat: AtomicI64::new(0),
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
+            credit: OnceLock::new(),
             partitions: Mutex::default(),
         }
+    }
+
+    /// Shows what is lent of this credit; of the first one, if there are several.
+    pub fn watch(&self, credit: Credit) {
+        self.credit.get_or_init(|| credit);
     }
 
     /// The control driver is at work.
@@ -166,6 +174,10 @@ impl Metrics {
             snapshot.lanes.push(counts);
             snapshot.latencies.push(lane.latency.load(Ordering::Relaxed));
         }
+        if let Some(credit) = self.credit.get() {
+            snapshot.memory_bytes = credit.lent() as u64;
+            snapshot.memory_limit = credit.total() as u64;
+        }
         let partitions = self.locked();
         snapshot.partitions = partitions
             .iter()
@@ -187,6 +199,11 @@ pub struct Snapshot {
     pub lanes: Vec<Counts>,
     /// By lane, the latency of the batch that was begun last.
     pub latencies: Vec<u64>,
+    /// Bytes that are alive of what was fetched, requests on their way and decompressed batches
+    /// included.
+    pub memory_bytes: u64,
+    /// The most that they are to be. From half of it on, partitions keep to their shares.
+    pub memory_limit: u64,
     /// The partitions held.
     pub partitions: Vec<PartitionState>,
 }

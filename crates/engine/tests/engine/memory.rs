@@ -72,6 +72,8 @@ async fn one_of_four_stands_still(compression: Compression) {
     gate.reaches([0, 3_000, 3_000, 3_000]).await;
     let still = member.handle.snapshot();
     let first = still.partitions.iter().find(|state| state.partition.partition == 0).unwrap();
+    assert!(still.memory_bytes <= still.memory_limit && still.memory_limit <= BUDGET as u64);
+    assert!(still.memory_bytes >= first.queued_bytes, "what is queued counts");
     assert_eq!(first.oldest.map(|oldest| oldest.offset), Some(0), "its first event is stuck");
     gate.open();
     gate.reaches([3_000; 4]).await;

@@ -3,6 +3,10 @@
 //! fetched a second time.
 //!
 //! `cargo xtask stall --minutes 10` lets them stand still for longer than the seconds of CI.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "outside the simulation: a real process, of which the kernel is asked"
+)]
 
 #[path = "../engine/bulk.rs"]
 mod bulk;
