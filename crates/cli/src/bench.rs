@@ -2,8 +2,11 @@
 //!
 //! Times are CPU times of this process, all threads, so that a noisy neighbour does not count. The calibration loop is a
 //! fixed piece of integer work measured in the same run: divide by it to compare runs on different machines. Work is
-//! checked: a stage that did not see every event fails. `--memory` watches resident memory instead.
+//! checked: a stage that did not see every event fails. `--memory` watches resident memory instead, `--concurrency` measures the
+//! rate of slow handlers.
 
+mod ladder;
+mod shapes;
 mod stages;
 
 use std::io::IsTerminal;
@@ -14,6 +17,7 @@ use onrush_record::Compression;
 use onrush_runtime::{Disk, Executor, Runtime};
 use serde::Serialize;
 
+use self::shapes::Shape;
 use self::stages::Bench;
 use crate::embedded::EmbeddedBroker;
 use crate::failure::{Exit, Failure};
@@ -27,7 +31,8 @@ Examples:
   onrush bench                                 # on the embedded log, in a process of its own
   onrush bench --codec lz4 --json
   onrush bench --brokers 127.0.0.1:9092        # on your Apache Kafka
-  onrush bench --memory 60                     # resident memory at full rate over 60 s")]
+  onrush bench --memory 60                     # resident memory at full rate over 60 s
+  onrush bench --concurrency                   # handlers of 1 ms: rate against concurrency")]
 pub(crate) struct Arguments {
     /// Events per run.
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
@@ -47,6 +52,9 @@ pub(crate) struct Arguments {
     /// Instead of the stages: produce and process at full rate for so many seconds, and watch resident memory.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..=86_400))]
     memory: Option<u64>,
+    /// Instead of the stages: the rate of handlers that take 1 ms, against how many run at once.
+    #[arg(long, conflicts_with = "memory")]
+    concurrency: bool,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -82,7 +90,13 @@ struct Figures {
     calibration_ns: f64,
     produce_ns: f64,
     fetch_ns: f64,
+    /// With the handler inline, by `each`.
     pipeline_ns: f64,
+    /// What the engine adds to fetching and decoding: order, ledger, commits, metrics.
+    engine_ns: f64,
+    each_blocking_ns: f64,
+    each_async_ns: f64,
+    each_batch_ns: f64,
     /// Of the broker's process, taking an event in and giving it out twice; none for a cluster elsewhere.
     broker_produce_ns: Option<f64>,
     broker_fetch_ns: Option<f64>,
@@ -121,6 +135,7 @@ async fn bench(
     let mut interrupt = Interrupt::listen();
     let work = async {
         match arguments.memory {
+            None if arguments.concurrency => ladder::ladder(&bench, arguments.json).await,
             Some(seconds) => memory(arguments, &bench, process, Duration::from_secs(seconds)).await,
             None => stages(arguments, &bench, process).await,
         }
@@ -141,7 +156,7 @@ async fn stages(
     bench: &Bench<'_>,
     broker: Option<u32>,
 ) -> Result<(), Failure> {
-    let mut samples: [Vec<f64>; 6] = Default::default();
+    let mut samples: [Vec<f64>; 9] = Default::default();
     for run in 1..=arguments.runs {
         if std::io::stderr().is_terminal() {
             stderr::note(format_args!("run {run} of {}", arguments.runs));
@@ -155,8 +170,22 @@ async fn stages(
         samples[2].push(ours);
         samples[5].extend(theirs);
         samples[3].push(measured(broker, bench.events, bench.pipeline(&topic)).await?.0);
+        for (at, shape) in [Shape::Blocking, Shape::Async, Shape::Batch].into_iter().enumerate() {
+            let work = shapes::run(bench, &topic, shape);
+            samples[6 + at].push(measured(broker, bench.events, work).await?.0);
+        }
     }
-    let [calibration, produce, fetch, pipeline, broker_produce, broker_fetch] = samples.map(median);
+    let [
+        calibration,
+        produce,
+        fetch,
+        pipeline,
+        broker_produce,
+        broker_fetch,
+        each_blocking,
+        each_async,
+        each_batch,
+    ] = samples.map(median);
     let figures = Figures {
         events: arguments.events,
         runs: arguments.runs,
@@ -164,6 +193,10 @@ async fn stages(
         produce_ns: produce.unwrap_or(0.0),
         fetch_ns: fetch.unwrap_or(0.0),
         pipeline_ns: pipeline.unwrap_or(0.0),
+        engine_ns: pipeline.zip(fetch).map_or(0.0, |(all, fetch)| all - fetch),
+        each_blocking_ns: each_blocking.unwrap_or(0.0),
+        each_async_ns: each_async.unwrap_or(0.0),
+        each_batch_ns: each_batch.unwrap_or(0.0),
         broker_produce_ns: broker_produce,
         broker_fetch_ns: broker_fetch,
     };
@@ -214,7 +247,10 @@ fn print(json: bool, figures: &Figures) -> Result<(), Failure> {
         "CPU ns per event, median of {} runs of {} events\n\
          produce      {:>6.1}{}\n\
          fetch        {:>6.1}{}\n\
-         pipeline     {:>6.1}\n\
+         pipeline     {:>6.1}  (the engine {:.1} over fetching and decoding)\n\
+         blocking     {:>6.1}\n\
+         async        {:>6.1}\n\
+         batch        {:>6.1}\n\
          calibration  {:>6.2} per step\n",
         figures.runs,
         figures.events,
@@ -223,6 +259,10 @@ fn print(json: bool, figures: &Figures) -> Result<(), Failure> {
         figures.fetch_ns,
         broker(figures.broker_fetch_ns),
         figures.pipeline_ns,
+        figures.engine_ns,
+        figures.each_blocking_ns,
+        figures.each_async_ns,
+        figures.each_batch_ns,
         figures.calibration_ns,
     ))
 }

@@ -16,12 +16,12 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::failure::{Exit, Failure};
 
-const PARTITIONS: i32 = 6;
+pub(super) const PARTITIONS: i32 = 6;
 const KEYS: u64 = 10_000;
 const CHUNK: u64 = 1_024;
 const MAX_DECOMPRESSED: usize = 64 << 20;
 /// A stage that takes longer has hung.
-const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the stages share.
@@ -34,12 +34,12 @@ pub(super) struct Bench<'a> {
     pub(super) compression: Compression,
 }
 
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Failure {
+pub(super) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Failure {
     move |error| Failure::unavailable(format!("cannot {what}: {error}"))
 }
 
 impl Bench<'_> {
-    async fn client(&self) -> Result<Client, Failure> {
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
         let client =
             Client::connect(ClientConfig::new(&self.brokers), self.runtime, self.executor.clone());
         Ok(client.await?)
@@ -58,8 +58,12 @@ impl Bench<'_> {
 
     /// Produces the events, keyed, and waits for all acknowledgements.
     pub(super) async fn produce(&self, topic: &str) -> Result<(), Failure> {
-        let load = self.load(topic, self.events).await?;
-        load.finished(self.events).await
+        self.produce_some(topic, self.events).await
+    }
+
+    pub(super) async fn produce_some(&self, topic: &str, events: u64) -> Result<(), Failure> {
+        let load = self.load(topic, events).await?;
+        load.finished(events).await
     }
 
     async fn load(&self, topic: &str, events: u64) -> Result<Load, Failure> {
