@@ -1,9 +1,9 @@
-//! The inline path in steady state allocates per batch, never per event.
+//! In steady state the inline path allocates per batch and tasks allocate per run, never per event.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use onrush_engine::assignment::{Assignment, Holding, TOKEN_STRIDE};
 use onrush_engine::completed::CompletedSet;
@@ -12,8 +12,10 @@ use onrush_engine::inbox::Inbox;
 use onrush_engine::lane::{Lane, LaneConfig, Runner};
 use onrush_engine::message::{Assign, LaneInput};
 use onrush_engine::metrics::Metrics;
+use onrush_engine::pool::{Pool, Taker};
 use onrush_engine::source::Slice;
-use onrush_engine::{Context, Event, HandlerError, Order};
+use onrush_engine::worker::{Group, Lanes, Station, StationConfig, Team};
+use onrush_engine::{AsyncContext, Context, Event, HandlerError, Order, OwnedEvent, Place, Tasks};
 use onrush_kafka::{Credit, TopicPartition};
 use onrush_record::header::set_base_offset;
 use onrush_record::{BatchBuilder, Compression, Compressor};
@@ -82,8 +84,22 @@ fn slices(compression: Compression, first: i64) -> Vec<Slice> {
     slices
 }
 
-fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
-    let (inbox, control) = (Arc::new(Inbox::new(Wake::new())), Arc::new(Inbox::new(Wake::new())));
+/// One test at a time: they count with the same counter.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn inline_lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
+    let mut sum = 0_u64;
+    let handler = move |event: &Event<'_>, _: &mut Context<'_>| -> Result<(), HandlerError> {
+        sum += event.value.map_or(0, <[u8]>::len) as u64;
+        NonZeroU64::new(sum).map(drop).ok_or_else(|| HandlerError::msg("no value"))
+    };
+    let inbox = Arc::new(Inbox::new(Wake::new()));
+    let (lane, metrics) = lane(&inbox, Runner::Inline(Box::new(handler)));
+    (lane, inbox, metrics)
+}
+
+fn lane(inbox: &Arc<Inbox<LaneInput>>, runner: Runner) -> (Lane, Arc<Metrics>) {
+    let control = Arc::new(Inbox::new(Wake::new()));
     let metrics = Arc::new(Metrics::new(1));
     let config = LaneConfig {
         number: 0,
@@ -98,14 +114,8 @@ fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
         parked_bytes: 1 << 20,
         random: Random::seeded(7),
     };
-    let mut sum = 0_u64;
-    let handler = move |event: &Event<'_>, _: &mut Context<'_>| -> Result<(), HandlerError> {
-        sum += event.value.map_or(0, <[u8]>::len) as u64;
-        NonZeroU64::new(sum).map(drop).ok_or_else(|| HandlerError::msg("no value"))
-    };
-    let (runner, emitter) =
-        (Runner::Inline(Box::new(handler)), Emitter::new(Box::new(Numbered(0))));
-    let lane = Lane::new(config, Arc::clone(&inbox), control, runner, emitter, metrics.lane(0));
+    let emitter = Emitter::new(Box::new(Numbered(0)));
+    let lane = Lane::new(config, Arc::clone(inbox), control, runner, emitter, metrics.lane(0));
     let assignment = Assignment {
         topic: "events".into(),
         partition: 0,
@@ -121,17 +131,18 @@ fn lane() -> (Lane, Arc<Inbox<LaneInput>>, Arc<Metrics>) {
         cells: metrics.assign(&TopicPartition::new("events", 0), 0),
     };
     inbox.push(LaneInput::Assign(Box::new(assign)));
-    (lane, inbox, metrics)
+    (lane, metrics)
+}
+
+fn push(inbox: &Inbox<LaneInput>, slices: Vec<Slice>) {
+    for slice in slices {
+        let (partition, token) = (TopicPartition::new("events", 0), TOKEN_STRIDE);
+        inbox.push(LaneInput::Fetched { partition, token, slice });
+    }
 }
 
 fn run(lane: &mut Lane, inbox: &Inbox<LaneInput>, slices: Vec<Slice>) -> u64 {
-    for slice in slices {
-        inbox.push(LaneInput::Fetched {
-            partition: TopicPartition::new("events", 0),
-            token: TOKEN_STRIDE,
-            slice,
-        });
-    }
+    push(inbox, slices);
     let now = Instant::now();
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     while lane.run_once(now) == Step::Worked {}
@@ -140,8 +151,9 @@ fn run(lane: &mut Lane, inbox: &Inbox<LaneInput>, slices: Vec<Slice>) -> u64 {
 
 #[test]
 fn inline_events_are_not_allocated_for() {
+    let _turn = TURN.lock().unwrap();
     for compression in [Compression::None, Compression::Lz4] {
-        let (mut lane, inbox, metrics) = lane();
+        let (mut lane, inbox, metrics) = inline_lane();
         run(&mut lane, &inbox, slices(compression, 0));
         let second = slices(compression, BATCHES);
         let allocations = run(&mut lane, &inbox, second);
@@ -154,4 +166,65 @@ fn inline_events_are_not_allocated_for() {
             "{compression:?}: {per_batch} allocations per batch of {EVENTS} events"
         );
     }
+}
+
+/// Sixteen tasks of one group, on the runtime that this is called in; each event is pending once.
+fn tasks(inbox: &Arc<Inbox<LaneInput>>) -> Runner {
+    let tasks: Vec<_> = (0..16).map(|_| Arc::new(Inbox::new(Wake::new()))).collect();
+    let taker = |task: &Arc<Inbox<_>>| Taker { wake: task.wake().clone(), emitter: 0 };
+    let pool = Arc::new(Pool::new(tasks.iter().map(taker).collect()));
+    let mail = Arc::new(Inbox::new(Wake::new()));
+    let team = Team {
+        number: 0,
+        inbox: Arc::clone(&mail),
+        tasks: tasks.clone(),
+        lanes: Lanes(vec![Arc::clone(inbox)]),
+        control: Arc::new(Inbox::new(Wake::new())),
+        clock: Clock::System,
+    };
+    let group = Arc::new(Group::new(team, Emitter::new(Box::new(Numbered(0)))));
+    let handlers = Tasks::each(|_: Place| {
+        |event: OwnedEvent, _: AsyncContext| async move {
+            tokio::task::yield_now().await;
+            let length = event.value().map_or(0, <[u8]>::len) as u64;
+            NonZeroU64::new(length).map(drop).ok_or_else(|| HandlerError::msg("no value"))
+        }
+    });
+    for (number, task) in tasks.iter().enumerate() {
+        let station = StationConfig {
+            number,
+            group: Arc::clone(&group),
+            inbox: Arc::clone(task),
+            pool: Arc::clone(&pool),
+            time_limit: Some(std::time::Duration::from_secs(60)),
+        };
+        tokio::spawn(handlers.make(number, Station::new(station)));
+    }
+    tokio::spawn(group.drive());
+    Runner::Workers { pool, inboxes: vec![mail] }
+}
+
+#[test]
+fn awaited_events_are_not_allocated_for() {
+    let _turn = TURN.lock().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let inbox = Arc::new(Inbox::new(Wake::new()));
+    let (mut lane, metrics) = runtime.block_on(async { lane(&inbox, tasks(&inbox)) });
+    let cells = metrics.lane(0);
+    let mut run = |first: i64| {
+        push(&inbox, slices(Compression::None, first));
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        runtime.block_on(async {
+            while cells.done.count() < (first + BATCHES) as u64 * EVENTS as u64 {
+                lane.run_once(Instant::now());
+                tokio::task::yield_now().await;
+            }
+        });
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    };
+    run(0);
+    // Of a run: its list of pieces, what is done of it and the messages about it. A run has up to
+    // twenty events here, those of one key in a batch.
+    let per_event = run(BATCHES) as f64 / (BATCHES as f64 * EVENTS as f64);
+    assert!(per_event <= 0.5, "{per_event} allocations per event");
 }
