@@ -231,9 +231,10 @@ impl Gate {
         self.waiting.front()
     }
 
-    /// Spends a token for an event that is to leave, if none waits for one before it.
+    /// Spends a token for an event that is to leave, if none waits for one before it. Those that
+    /// have theirs may wait for room, or for the topic.
     pub(crate) fn admits(&mut self, now: Instant) -> bool {
-        self.waiting.is_empty() && self.tokens.spend(now)
+        self.waiting.iter().all(|departure| departure.paid) && self.tokens.spend(now)
     }
 
     pub(crate) fn push(&mut self, departure: Departure) {
