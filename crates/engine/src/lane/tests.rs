@@ -353,8 +353,13 @@ impl Bench {
     }
 
     fn pass_time(&mut self, time: Duration) {
-        self.time.block_on(tokio::time::advance(time));
+        self.advance(time);
         self.settle();
+    }
+
+    /// Lets time pass in which nothing is stepped.
+    fn advance(&mut self, time: Duration) {
+        self.time.block_on(tokio::time::advance(time));
     }
 }
 

@@ -406,7 +406,7 @@ fn an_event_that_is_tried_when_its_partition_leaves_counts_that_try() {
     bench.assign(0, 1, 0, none());
     bench.fetched(0, 1, 0, 1);
     bench.settle();
-    bench.time.block_on(tokio::time::advance(SECOND));
+    bench.advance(SECOND);
     // The run is with the worker when the partition is revoked.
     bench.step(0);
     bench.inbox.push(LaneInput::Revoke(Bench::name(0), bench.now() + 10 * SECOND));
