@@ -115,7 +115,59 @@ impl Incidents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
     use super::*;
+
+    /// Counts lines.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicU64>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn there_is_a_line_for_each_step_of_an_incident_and_none_for_each_event() {
+        let (mut incidents, start) = (Incidents::default(), Instant::now());
+        let partition = TopicPartition::new("flights", 0);
+        let lines = Lines::default();
+        let _counted = tracing::subscriber::set_default(lines.clone());
+        let fail = |incidents: &mut Incidents, step| {
+            (0..10_000).for_each(|at| incidents.failed(&partition, at, step, &"no", start));
+            lines.0.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(fail(&mut incidents, Step::Retrying), 1);
+        assert_eq!(fail(&mut incidents, Step::Retrying), 0);
+        assert_eq!(fail(&mut incidents, Step::PausedPartition), 1);
+        assert_eq!(fail(&mut incidents, Step::Leaving), 0);
+        (0..9).for_each(|_| incidents.grew(&partition, Step::PausedPartition));
+        (0..9).for_each(|_| incidents.calm(&partition, start + CALM));
+        assert_eq!(lines.0.swap(0, Ordering::Relaxed), 1, "the end");
+        assert_eq!(fail(&mut incidents, Step::Leaving), 1, "a new one");
+    }
 
     #[test]
     fn an_incident_grows_and_ends_when_it_was_calm_for_long_enough() {

@@ -163,23 +163,16 @@ impl Lane {
                 Decision::Again(now + after.unwrap_or_else(pause))
             }
             ErrorClass::Retry { .. } => {
-                let answered = match partition.rung.next {
-                    Some(_) => Decision::Leave {
-                        bucket: Bucket::Failed,
-                        paid: false,
-                        towards: Towards::RetryTopic,
-                    },
-                    None => answer(policy.exhausted, Bucket::Failed),
+                let bucket = Bucket::Failed;
+                let towards = match (&partition.rung.next, policy.exhausted) {
+                    (Some(_), _) => Towards::RetryTopic,
+                    (None, Answer::DeadLetter) => Towards::DeadLetters,
+                    (None, other) => return answer(other, bucket),
                 };
-                match answered {
-                    // While it may not leave, what it needs may come back.
-                    Decision::Leave { bucket, towards, .. } => {
-                        match partition.gate(bucket).admits(now) {
-                            true => Decision::Leave { bucket, paid: true, towards },
-                            false => Decision::Starve(now + pause()),
-                        }
-                    }
-                    other => other,
+                // While it may not leave, what it needs may come back.
+                match partition.gate(bucket).admits(now) {
+                    true => Decision::Leave { bucket, paid: true, towards },
+                    false => Decision::Starve(now + pause()),
                 }
             }
             ErrorClass::DeadLetter => answer(Answer::DeadLetter, Bucket::Failed),
