@@ -1,5 +1,6 @@
 //! Puts an engine together: client, lanes, workers and the control driver.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use onrush_kafka::{
     TopicPartition,
 };
 use onrush_runtime::{Executor, Runtime, Task, Wake, Work};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout_at;
 
 use crate::budget::Budget;
 use crate::client::{AppenderOutlet, LaneAcks, WorkerAcks};
@@ -39,7 +41,7 @@ pub struct Engine {
     ended: oneshot::Receiver<Ended>,
     control: Task,
     /// Executors end with their last clone.
-    _executors: [Executor; 2],
+    _executors: Vec<Executor>,
 }
 
 /// Looks into an engine and ends it, from anywhere.
@@ -68,18 +70,26 @@ impl Handle {
     /// # Errors
     /// The event is not at work here: its partition is elsewhere, or it is finished, or not taken yet.
     pub async fn settle(&self, partition: &TopicPartition, offset: i64) -> Result<(), String> {
-        let (answer, mut answers) = mpsc::unbounded_channel();
+        let answer = Arc::new(Inbox::new(Wake::new()));
         for lane in self.lanes.iter() {
-            let (partition, answer) = (partition.clone(), answer.clone());
+            let (partition, answer) = (partition.clone(), Arc::clone(&answer));
             lane.push(LaneInput::Settle { partition, offset, answer });
         }
-        drop(answer);
-        let answered = tokio::time::timeout(SETTLE_PATIENCE, answers.recv()).await;
-        match answered {
-            Ok(Some(settled)) => settled,
-            Ok(None) => Err(format!("{partition} is not held here")),
-            Err(_) => Err(format!("the lane of {partition} does not answer: its handler holds it")),
+        let (mut told, mut silent) = (VecDeque::new(), self.lanes.len());
+        let give_up = tokio::time::Instant::now() + SETTLE_PATIENCE;
+        while silent > 0 {
+            if timeout_at(give_up, answer.wake().notified()).await.is_err() {
+                return Err(format!(
+                    "a lane does not answer, its handler holds it: {partition} may be there"
+                ));
+            }
+            answer.take(&mut told);
+            silent -= told.len();
+            if let Some(settled) = told.drain(..).flatten().next() {
+                return settled;
+            }
         }
+        Err(format!("{partition} is not held here"))
     }
 
     /// Whether both belong to one engine.
@@ -179,6 +189,10 @@ impl Engine {
             producer: &cluster.producer,
             credit: cluster.fetcher.credit(),
         };
+        let mut executors = vec![io, control.clone()];
+        if let Callers::Tasks(_, executor) = &callers {
+            executors.push((*executor).clone());
+        }
         threads.start_all(&metrics, callers)?;
         let lanes = crew.lanes.clone().into();
         let driver = Control::new(
@@ -197,7 +211,7 @@ impl Engine {
             let _ = tell.send(end);
         });
         let handle = Handle { metrics: Arc::clone(&metrics), shutdown: Arc::new(shutdown), lanes };
-        Ok((Self { metrics, ended, control: task, _executors: [io, control] }, handle))
+        Ok((Self { metrics, ended, control: task, _executors: executors }, handle))
     }
 
     /// Waits for the end of the engine.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use onrush_runtime::Wake;
 
 /// Messages for one owner, who is woken when one comes.
+#[derive(Debug)]
 pub struct Inbox<T> {
     queue: Mutex<VecDeque<T>>,
     wake: Wake,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use onrush_kafka::{ClientError, ErrorCode, TopicPartition};
 use onrush_runtime::Instant;
-use tokio::sync::mpsc;
 
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
@@ -14,6 +13,7 @@ use crate::completed::{CompletedSet, OffsetRun};
 use crate::emit::{Delivery, Settled};
 use crate::error::{PartitionStopped, StopReason};
 use crate::failure::Failure;
+use crate::inbox::Inbox;
 use crate::metadata::{MetadataError, Note};
 use crate::metrics::PartitionCells;
 use crate::slot::{Piece, Retried};
@@ -86,12 +86,12 @@ pub enum LaneInput {
     Resume,
     /// Somebody dead-lettered an event by hand: say whether it counts.
     Settle {
-        /// Of which partition; other lanes say nothing.
+        /// Of which partition.
         partition: TopicPartition,
         /// Its offset.
         offset: i64,
-        /// Where to say it.
-        answer: mpsc::UnboundedSender<Result<(), String>>,
+        /// Where to say it; `None` if the partition is not here.
+        answer: Arc<Inbox<Option<Result<(), String>>>>,
     },
     /// End when no partition is left.
     Close,

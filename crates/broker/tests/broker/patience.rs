@@ -169,6 +169,7 @@ async fn requests_that_trickle_give_their_room_back_soon() {
         }
     };
     let took = tokio::select! {
+        biased;
         took = room_comes_back(&mut healthy) => took,
         () = trickle => unreachable!("it does not end"),
     };

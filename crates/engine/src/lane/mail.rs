@@ -81,10 +81,7 @@ impl Lane {
                 }
             }
             LaneInput::Settle { partition, offset, answer } => {
-                if let Some(settled) = self.settle_by_hand(&partition, offset, now) {
-                    // Who asked may have stopped to listen.
-                    let _ = answer.send(settled);
-                }
+                answer.push(self.settle_by_hand(&partition, offset, now));
             }
             LaneInput::Close => self.closing = true,
         }
