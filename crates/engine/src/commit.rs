@@ -8,7 +8,7 @@
 //! counts its versions anew under a new token; proposals of the one before are not sent any more,
 //! and their answers have no meaning.
 
-use onrush_kafka::TopicPartition;
+use onrush_kafka::{Commit, TopicPartition};
 
 use crate::completed::METADATA_LIMIT;
 use crate::ledger::Snapshot;
@@ -31,6 +31,18 @@ pub struct Proposal {
     pub metadata: String,
     /// What it was taken at; see [`CommitState::version`].
     pub version: u64,
+}
+
+impl Proposal {
+    /// As the client sends it.
+    pub(crate) fn commit(&self) -> Commit {
+        Commit {
+            partition: self.partition.clone(),
+            offset: self.offset,
+            leader_epoch: -1,
+            metadata: self.metadata.clone(),
+        }
+    }
 }
 
 /// What the broker said to a proposal.

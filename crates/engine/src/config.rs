@@ -15,7 +15,7 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a partition that leaves is waited for.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long hooks of handlers, and threads that end, are waited for.
-pub const HOOK_DEADLINE: Duration = Duration::from_secs(2);
+pub const HOOK_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the group waits for a member that has to give up partitions: longer than the drain, its
 /// commit and its hooks.
 pub const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -15,18 +15,21 @@
 //! [`HOOK_DEADLINE`], or a hook that takes longer than that, no longer keeps the partition from its
 //! next owner. Threads that do not end are left behind in the same way.
 //!
+//! A lane that is in user code when an interval ends does not say what is to be committed; see
+//! [`gathering`](crate::gathering).
+//!
 //! One commit is under way at a time, so that an older one never lands after a newer one. A final
 //! commit takes the place of what an interval commit has gathered of the same partition.
 //!
 //! Shutdown: 1. every partition goes the way of a revoked one, 2. the member leaves, 3. fetcher,
 //! lanes and workers end, 4. the producer closes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use onrush_kafka::{
-    At, Client, ClientError, Commit, ErrorCode, FetchSink, Fetcher, GroupEvent, Joining,
-    ListedOffset, Member, Producer, Remedy, TopicPartition,
+    At, Client, ClientError, ErrorCode, FetchSink, Fetcher, GroupEvent, ListedOffset, Member,
+    Producer, Remedy, Tenure, TopicPartition,
 };
 use onrush_runtime::{Clock, Executor, Fault, Instant};
 use tokio::sync::{mpsc, watch};
@@ -39,6 +42,7 @@ use crate::commit::{Proposal, Verdict};
 use crate::completed::CompletedSet;
 use crate::config::{EngineConfig, HOOK_DEADLINE, Sabotage, Start};
 use crate::error::{EngineError, PartitionStopped};
+use crate::gathering::Gathering;
 use crate::inbox::Inbox;
 use crate::message::{Asker, Assign, ControlInput, LaneInput, Purpose, StartAt, WorkerInput};
 use crate::metadata::Metadata;
@@ -56,7 +60,7 @@ struct Held {
     token: u64,
     /// The token of its ledger, under which proposals are made.
     ledger: u64,
-    joining: Joining,
+    tenure: Tenure,
     phase: Phase,
     /// The group waits for it to be released.
     wanted: bool,
@@ -65,9 +69,9 @@ struct Held {
 }
 
 impl Held {
-    fn new(lane: usize, token: u64, joining: Joining) -> Self {
+    fn new(lane: usize, token: u64, tenure: Tenure) -> Self {
         let phase = Phase::Starting;
-        Self { lane, token, ledger: token, joining, phase, wanted: false, give_up: None }
+        Self { lane, token, ledger: token, tenure, phase, wanted: false, give_up: None }
     }
 
     /// Whether `token` is that of this assignment, or of a reading or ledger of it.
@@ -115,8 +119,7 @@ pub(crate) struct Control {
     placement: Placement,
     held: BTreeMap<TopicPartition, Held>,
     next_token: u64,
-    /// Lanes that have not said yet what is to be committed, and what the others said.
-    gathering: Option<(usize, Vec<Proposal>)>,
+    gathering: Gathering,
     commits: VecDeque<Vec<Proposal>>,
     committing: bool,
     wanted_topics: BTreeMap<Arc<str>, Vec<Asker>>,
@@ -156,7 +159,7 @@ impl Control {
             placement,
             held: BTreeMap::new(),
             next_token: TOKEN_STRIDE,
-            gathering: None,
+            gathering: Gathering::default(),
             commits: VecDeque::new(),
             committing: false,
             wanted_topics: BTreeMap::new(),
@@ -200,6 +203,11 @@ impl Control {
         let due = |held: &Held| held.give_up.is_some_and(|at| at <= now);
         let late: Vec<_> =
             self.held.iter().filter(|(_, held)| due(held)).map(|(name, _)| name.clone()).collect();
+        // A lane that does not answer is in one event, whosever that is.
+        let silent = late.iter().filter_map(|name| self.held.get(name));
+        let silent: BTreeSet<_> =
+            silent.filter(|held| held.phase == Phase::Draining).map(|held| held.lane).collect();
+        silent.into_iter().for_each(|lane| self.metrics.lane(lane).left_running.add(1));
         for partition in late {
             tracing::warn!(%partition, code = %Fault::DrainDeadline, "a handler or its hook does not return: the partition goes to its next owner all the same");
             if let Some(held) = self.held.get(&partition) {
@@ -278,8 +286,8 @@ pub(crate) struct Ended {
 impl Control {
     fn group_event(&mut self, event: Option<GroupEvent>) {
         match event {
-            Some(GroupEvent::Assigned(partitions, joining)) if !self.closing => {
-                self.assign(partitions, joining)
+            Some(GroupEvent::Assigned(partitions, tenure)) if !self.closing => {
+                self.assign(partitions, tenure)
             }
             Some(GroupEvent::Assigned(..)) => {}
             Some(GroupEvent::Revoked(partitions)) => {
@@ -297,13 +305,13 @@ impl Control {
         self.failed.get_or_insert(EngineError::Client { doing, source });
     }
 
-    fn assign(&mut self, partitions: Vec<TopicPartition>, joining: Joining) {
+    fn assign(&mut self, partitions: Vec<TopicPartition>, tenure: Tenure) {
         let mut starting = Vec::new();
         for partition in partitions {
             let (lane, token) = (self.placement.place(&partition), self.next_token);
             self.next_token += TOKEN_STRIDE;
             starting.push((partition.clone(), token));
-            let replaced = self.held.insert(partition.clone(), Held::new(lane, token, joining));
+            let replaced = self.held.insert(partition.clone(), Held::new(lane, token, tenure));
             // A topic was made anew under its name while its partition still drained. Nothing of
             // the old one will be heard of under its token again, so the group is told now.
             if replaced.is_some_and(|replaced| replaced.wanted) {
@@ -466,7 +474,9 @@ impl Control {
                 }
             }
             ControlInput::Pause(..) => {}
-            ControlInput::Proposals(_, proposals) => self.gathered(proposals),
+            ControlInput::Proposals(lane, proposals) => {
+                self.commits.extend(self.gathering.answered(lane, proposals));
+            }
             ControlInput::Drained { partition, token, proposal, running } => {
                 self.drained(&partition, token, proposal, running);
             }
@@ -499,22 +509,13 @@ impl Control {
         self.held.get(partition).is_some_and(|held| held.token == token)
     }
 
-    /// Asks the lanes what is to be committed, unless the last time is not over.
+    /// Asks the lanes what is to be committed, unless a commit is under way.
     fn gather(&mut self) {
-        if self.gathering.is_none() && !self.committing {
-            self.gathering = Some((self.crew.lanes.len(), Vec::new()));
-            self.crew.lanes.iter().for_each(|lane| lane.push(LaneInput::Commit));
-        }
-    }
-
-    fn gathered(&mut self, proposals: Vec<Proposal>) {
-        let Some((missing, all)) = &mut self.gathering else { return };
-        all.extend(proposals);
-        *missing -= 1;
-        if *missing == 0
-            && let Some((_, all)) = self.gathering.take()
-        {
-            self.commits.push_back(all);
+        if !self.committing {
+            self.commits.extend(self.gathering.close());
+            for lane in self.gathering.open(self.crew.lanes.len()) {
+                self.crew.lanes[lane].push(LaneInput::Commit);
+            }
         }
     }
 
@@ -531,9 +532,7 @@ impl Control {
         if running > 0 {
             tracing::warn!(%partition, running, code = %Fault::DrainDeadline, "the drain deadline passed: events still run here, and will run again elsewhere");
         }
-        if let Some((_, gathered)) = &mut self.gathering {
-            gathered.retain(|proposal| proposal.partition != *partition);
-        }
+        self.gathering.forget(partition);
         match proposal {
             Some(proposal) => {
                 held.phase = Phase::Committing(proposal.version);
@@ -557,29 +556,23 @@ impl Control {
             && let Some(mut proposals) = self.commits.pop_front()
         {
             // What was lost, came back, or began again is under another token: not to be committed.
-            proposals.retain(|proposal| {
-                self.held.get(&proposal.partition).is_some_and(|held| held.ledger == proposal.token)
-            });
-            let Some(joining) = proposals
-                .first()
-                .and_then(|first| self.held.get(&first.partition))
-                .map(|held| held.joining)
-            else {
-                continue;
+            let current = |proposal: &Proposal| {
+                let held = self.held.get(&proposal.partition)?;
+                (held.ledger == proposal.token).then_some(held.tenure)
             };
-            // All that is held at one time came with one joining: losses are told before what comes after them.
-            debug_assert!(self.held.values().all(|held| held.joining == joining));
+            proposals.retain(|proposal| current(proposal).is_some());
+            let commits: Vec<_> = proposals
+                .iter()
+                .filter_map(|proposal| Some((current(proposal)?, proposal.commit())))
+                .collect();
+            if commits.is_empty() {
+                continue;
+            }
             self.committing = true;
-            let commits = proposals.iter().map(|proposal| Commit {
-                partition: proposal.partition.clone(),
-                offset: proposal.offset,
-                leader_epoch: -1,
-                metadata: proposal.metadata.clone(),
-            });
-            let (commits, member) = (commits.collect(), Arc::clone(&self.cluster.member));
+            let member = Arc::clone(&self.cluster.member);
             let inbox = Arc::clone(&self.crew.inbox);
             self.executor.spawn(async move {
-                let result = member.commit(joining, commits).await;
+                let result = member.commit(commits).await;
                 drop(member);
                 inbox.push(ControlInput::Committed(proposals, result));
             });

@@ -28,6 +28,7 @@ pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod failure;
+mod gathering;
 pub mod handler;
 pub mod inbox;
 mod incident;

@@ -12,7 +12,7 @@
 mod driver;
 mod membership;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl GroupConfig {
 /// What the group decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupEvent {
-    /// These are ours from now on, as long as this joining lasts.
-    Assigned(Vec<TopicPartition>, Joining),
+    /// These are ours from now on, under this assignment, until they are released or lost.
+    Assigned(Vec<TopicPartition>, Tenure),
     /// These are to be given back: drain, commit, then [`Member::released`].
     Revoked(Vec<TopicPartition>),
     /// These are ours no more, someone else may have them: drop them, do not commit.
@@ -79,18 +79,18 @@ pub enum GroupEvent {
     Fatal(ClientError),
 }
 
-/// One joining of the group. A fence ends it: what was assigned under it is lost, and what was
-/// processed under it must not be committed under a later one, which may have other records, or
-/// another owner, at the same offsets.
+/// One assignment of partitions to a member, by its number; the coordinator's epoch may stay the
+/// same when a partition goes and comes back. What was processed under one must not be committed
+/// under a later one, which may have other records at the same offsets, or an owner in between that
+/// has committed more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Joining(u64);
+pub struct Tenure(u64);
 
 /// Who the member is at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
     epoch: i32,
-    joining: Joining,
-    owned: Arc<BTreeSet<TopicPartition>>,
+    owned: Arc<BTreeMap<TopicPartition, Tenure>>,
 }
 
 #[derive(Debug)]
@@ -145,11 +145,7 @@ impl Member {
             member_id,
             orders: Mutex::default(),
             ordered: Notify::new(),
-            identity: watch::Sender::new(Identity {
-                epoch: 0,
-                joining: Joining::default(),
-                owned: Arc::default(),
-            }),
+            identity: watch::Sender::new(Identity { epoch: 0, owned: Arc::default() }),
         });
         let driver = control.spawn(driver::run(Arc::clone(&shared), machine, events));
         Ok((Self { shared, driver: Mutex::new(Some(driver)) }, receiver))
@@ -174,20 +170,22 @@ impl Member {
     }
 
     /// Commits in the member's name. Every try, under whatever epoch, is for the partitions that are
-    /// still the member's; the answer has the last code of each partition.
+    /// still the member's under the assignment that is said with them; the answer has the last code
+    /// of each partition.
     ///
     /// # Errors
     /// The coordinator could not be asked for as long as calls are retried.
     pub async fn commit(
         &self,
-        joining: Joining,
-        commits: Vec<Commit>,
+        commits: Vec<(Tenure, Commit)>,
     ) -> Result<Vec<(TopicPartition, ErrorCode)>, ClientError> {
         let mut done = Vec::with_capacity(commits.len());
-        let mut pending = commits;
+        let tenures: BTreeMap<TopicPartition, Tenure> =
+            commits.iter().map(|(tenure, commit)| (commit.partition.clone(), *tenure)).collect();
+        let mut pending: Vec<Commit> = commits.into_iter().map(|(_, commit)| commit).collect();
         let mut tries = self.shared.client.tries();
         loop {
-            let epoch = self.keep_ours(joining, &mut pending, &mut done);
+            let epoch = self.keep_ours(&tenures, &mut pending, &mut done);
             if pending.is_empty() {
                 return Ok(done);
             }
@@ -231,16 +229,19 @@ impl Member {
     }
 
     /// Tells as fenced what is the member's no more, and returns the epoch of the same look. What
-    /// was given back while a commit was retried has another owner, whose offset must not be moved
-    /// back; should it be given back after this look, the epoch is a stale one.
+    /// was given back while a commit was retried has another owner, or had one, whose offset must
+    /// not be moved back; should it be given back after this look, the epoch is a stale one.
     fn keep_ours(
         &self,
-        joining: Joining,
+        tenures: &BTreeMap<TopicPartition, Tenure>,
         pending: &mut Vec<Commit>,
         done: &mut Vec<(TopicPartition, ErrorCode)>,
     ) -> i32 {
-        let Identity { epoch, joining: current, owned } = self.shared.identity.borrow().clone();
-        let lost = |commit: &mut Commit| current != joining || !owned.contains(&commit.partition);
+        let Identity { epoch, owned } = self.shared.identity.borrow().clone();
+        let lost = |commit: &mut Commit| {
+            let partition = &commit.partition;
+            owned.get(partition).is_none_or(|tenure| tenures.get(partition) != Some(tenure))
+        };
         let fenced = |commit: Commit| (commit.partition, ErrorCode::FENCED_MEMBER_EPOCH);
         done.extend(pending.extract_if(.., lost).map(fenced));
         epoch
@@ -251,12 +252,12 @@ impl Member {
         &self,
         codes: Vec<(TopicPartition, ErrorCode)>,
         done: &mut Vec<(TopicPartition, ErrorCode)>,
-    ) -> std::collections::BTreeMap<TopicPartition, ErrorCode> {
+    ) -> BTreeMap<TopicPartition, ErrorCode> {
         let owned = Arc::clone(&self.shared.identity.borrow().owned);
-        let mut again = std::collections::BTreeMap::new();
+        let mut again = BTreeMap::new();
         for (partition, code) in codes {
             let worth = match code {
-                ErrorCode::STALE_MEMBER_EPOCH => owned.contains(&partition),
+                ErrorCode::STALE_MEMBER_EPOCH => owned.contains_key(&partition),
                 code => !code.is_ok() && remedy_of(code) != Remedy::Fatal,
             };
             if worth {

@@ -43,7 +43,7 @@ pub use credit::{Credit, Lease, Loan};
 pub use error::{ClientError, Remedy, remedy_of};
 pub use fault::fault_of;
 pub use fetch::{FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher};
-pub use group::{GroupConfig, GroupEvent, Joining, Member};
+pub use group::{GroupConfig, GroupEvent, Member, Tenure};
 pub use offsets::{Commit, Committed};
 pub use onrush_record::{Compression, Header};
 pub use onrush_wire::{ErrorCode, Uuid};

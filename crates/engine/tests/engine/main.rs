@@ -5,6 +5,7 @@ mod dead_letters;
 mod emitting;
 mod foreign;
 mod groups;
+mod hanging;
 mod memory;
 mod retries;
 mod target;

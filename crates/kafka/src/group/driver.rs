@@ -120,11 +120,8 @@ impl Driver {
 
     /// The epoch is out before the events that go with it.
     fn publish(&self) {
-        let identity = Identity {
-            epoch: self.machine.epoch(),
-            joining: self.machine.joining(),
-            owned: Arc::new(self.machine.owned()),
-        };
+        let identity =
+            Identity { epoch: self.machine.epoch(), owned: Arc::new(self.machine.owned()) };
         self.shared.identity.send_if_modified(|current| {
             let changed = *current != identity;
             if changed {

@@ -28,7 +28,7 @@ use onrush_wire::message::consumer_group_heartbeat::response::Assignment;
 use onrush_wire::message::consumer_group_heartbeat::{Request, Response};
 use onrush_wire::{ApiKey, ErrorCode, Uuid, uuid};
 
-use super::{GroupConfig, GroupEvent, Joining};
+use super::{GroupConfig, GroupEvent, Tenure};
 use crate::backoff::Backoff;
 use crate::error::{ClientError, Remedy};
 use crate::partition::TopicPartition;
@@ -42,7 +42,7 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 /// The first heartbeats after a change of the group are this far apart, later ones a part of the time
 /// since.
 const SETTLING_INTERVAL: Duration = Duration::from_millis(250);
-const SETTLING_PART: u32 = 8;
+const SETTLING_PART: u32 = 16;
 /// Heartbeats of a coordinator that asks for a storm are this far apart.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -95,8 +95,9 @@ pub(super) struct Membership {
     member_id: String,
     phase: Phase,
     epoch: i32,
-    joining: Joining,
-    owned: BTreeSet<Key>,
+    /// How many assignments there were.
+    tenures: u64,
+    owned: BTreeMap<Key, Tenure>,
     releasing: BTreeSet<Key>,
     target: BTreeSet<Key>,
     names: BTreeMap<[u8; 16], Arc<str>>,
@@ -125,8 +126,8 @@ impl Membership {
             member_id,
             phase: Phase::Joining,
             epoch: 0,
-            joining: Joining::default(),
-            owned: BTreeSet::new(),
+            tenures: 0,
+            owned: BTreeMap::new(),
             releasing: BTreeSet::new(),
             target: BTreeSet::new(),
             names: BTreeMap::new(),
@@ -145,13 +146,10 @@ impl Membership {
         self.epoch
     }
 
-    pub(super) fn joining(&self) -> Joining {
-        self.joining
-    }
-
-    /// What is ours, being released or not.
-    pub(super) fn owned(&self) -> BTreeSet<TopicPartition> {
-        self.owned.iter().filter_map(|key| self.named(key)).collect()
+    /// What is ours, being released or not, and under which assignment.
+    pub(super) fn owned(&self) -> BTreeMap<TopicPartition, Tenure> {
+        let named = |(key, tenure): (&Key, &Tenure)| Some((self.named(key)?, *tenure));
+        self.owned.iter().filter_map(named).collect()
     }
 
     /// When to tick, if nothing else happens.
@@ -220,10 +218,11 @@ impl Membership {
                 i32::try_from(self.config.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
             request.subscribed_topic_names = Some(self.config.topics.iter().map(text).collect());
         }
-        if self.reported.as_ref() != Some(&self.owned) {
-            request.topic_partitions = Some(by_topic(&self.owned));
+        let owned = self.keys_owned();
+        if self.reported.as_ref() != Some(&owned) {
+            request.topic_partitions = Some(by_topic(&owned));
         }
-        self.reported = Some(self.owned.clone());
+        self.reported = Some(owned);
         request
     }
 
@@ -317,8 +316,7 @@ impl Membership {
     }
 
     fn lose_everything(&mut self, actions: &mut Vec<Action>) {
-        let lost: Vec<_> = self.owned().into_iter().collect();
-        self.joining.0 += 1;
+        let lost: Vec<_> = self.owned().into_keys().collect();
         self.owned.clear();
         self.releasing.clear();
         self.target.clear();
@@ -352,7 +350,7 @@ impl Membership {
             .filter(|key| self.named(key).is_some_and(|name| partitions.contains(&name)))
             .copied()
             .collect();
-        self.owned.retain(|key| !given.contains(key));
+        self.owned.retain(|key, _| !given.contains(key));
         self.releasing.retain(|key| !given.contains(key));
         self.changed = Some(now);
         self.reconcile(now, actions);
@@ -365,7 +363,7 @@ impl Membership {
         }
         let revoked: Vec<Key> = self
             .owned
-            .iter()
+            .keys()
             .filter(|key| !self.target.contains(*key) && !self.releasing.contains(*key))
             .copied()
             .collect();
@@ -375,19 +373,26 @@ impl Membership {
         }
         let (known, unknown): (Vec<Key>, Vec<Key>) = self
             .target
-            .difference(&self.owned)
+            .iter()
+            .filter(|key| !self.owned.contains_key(*key))
             .copied()
             .partition(|(id, _)| self.names.contains_key(id));
         if !known.is_empty() {
-            self.owned.extend(&known);
-            actions.push(Action::Tell(GroupEvent::Assigned(self.all_named(&known), self.joining)));
+            self.tenures += 1;
+            let tenure = Tenure(self.tenures);
+            self.owned.extend(known.iter().map(|key| (*key, tenure)));
+            actions.push(Action::Tell(GroupEvent::Assigned(self.all_named(&known), tenure)));
         }
         if !unknown.is_empty() {
             actions.push(Action::Resolve);
         }
-        if self.reported.as_ref().is_some_and(|reported| *reported != self.owned) {
+        if self.reported.as_ref().is_some_and(|reported| *reported != self.keys_owned()) {
             self.next_heartbeat = Some(now);
         }
+    }
+
+    fn keys_owned(&self) -> BTreeSet<Key> {
+        self.owned.keys().copied().collect()
     }
 
     fn named(&self, (id, partition): &Key) -> Option<TopicPartition> {

@@ -105,7 +105,7 @@ fn joining_says_everything_and_an_assignment_is_acknowledged_at_once() {
     assert_eq!(join.subscribed_topic_names.as_ref().map(Vec::len), Some(1));
     assert_eq!(reported(join), Some(vec![]));
     let actions = bench.answer(1, Some(&[0, 1]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]), bench.member.joining())]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[0, 1]), Tenure(1))]);
     let next = sent(&actions);
     assert_eq!((next.member_epoch, reported(next)), (1, Some(vec![0, 1])));
     assert_eq!((&next.subscribed_topic_names, next.rebalance_timeout_ms), (&None, -1));
@@ -129,7 +129,7 @@ fn revoked_partitions_are_reported_until_they_are_released() {
     bench.answer(2, None);
     assert_eq!(
         (bench.member.epoch(), bench.member.owned()),
-        (2, names(&[0]).into_iter().collect())
+        (2, BTreeMap::from([(TopicPartition::new("t", 0), Tenure(1))]))
     );
     assert!(told(&bench.release(0)).is_empty(), "only what was revoked can be released");
     assert_eq!(bench.member.owned().len(), 1);
@@ -142,10 +142,21 @@ fn a_partition_that_comes_back_before_its_release_is_assigned_after_it() {
     bench.answer(1, Some(&[0]));
     bench.tick(200);
     assert!(told(&bench.answer(2, Some(&[0, 1]))).is_empty());
-    assert_eq!(
-        told(&bench.release(1)),
-        [&GroupEvent::Assigned(names(&[1]), bench.member.joining())]
-    );
+    assert_eq!(told(&bench.release(1)), [&GroupEvent::Assigned(names(&[1]), Tenure(2))]);
+}
+
+/// A commit that was made under the first assignment can be told from one of the second, although
+/// the epoch is the same.
+#[test]
+fn a_partition_that_comes_back_is_under_another_assignment_than_one_that_stayed() {
+    let mut bench = Bench::joined(&[0, 1]);
+    bench.tick(200);
+    bench.answer(2, Some(&[0]));
+    bench.release(1);
+    bench.answer(2, Some(&[0, 1]));
+    let named = |partition| TopicPartition::new("t", partition);
+    let owned = BTreeMap::from([(named(0), Tenure(1)), (named(1), Tenure(2))]);
+    assert_eq!((bench.member.epoch(), bench.member.owned()), (2, owned));
 }
 
 #[test]
@@ -162,7 +173,7 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
         );
         assert_eq!(
             told(&bench.answer(5, Some(&[1]))),
-            [&GroupEvent::Assigned(names(&[1]), bench.member.joining())]
+            [&GroupEvent::Assigned(names(&[1]), Tenure(2))]
         );
         assert!(told(&bench.release(0)).is_empty());
     }
@@ -188,7 +199,7 @@ fn unknown_topic_ids_are_resolved_before_their_partitions_are_used() {
     let actions = bench.answer(1, Some(&[3]));
     assert!(actions.contains(&Action::Resolve) && told(&actions).is_empty());
     let actions = bench.step(Input::Topics(vec![(uuid::from_bytes(TOPIC), Arc::from("t"))]));
-    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]), bench.member.joining())]);
+    assert_eq!(told(&actions), [&GroupEvent::Assigned(names(&[3]), Tenure(1))]);
 }
 
 #[test]
@@ -222,7 +233,7 @@ fn heartbeats_come_often_after_a_change_and_seldom_when_it_is_long_ago() {
     let slow = |epoch| Response { heartbeat_interval_ms: 5_000, ..answer(epoch, None) };
     let waits = |bench: &mut Bench, epoch| {
         let mut waits = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..80 {
             bench.step(Input::Answer(Ok(slow(epoch))));
             let due = bench.member.deadline().expect("a member");
             waits.push(due.saturating_duration_since(bench.now).as_millis() as u64);
@@ -236,10 +247,10 @@ fn heartbeats_come_often_after_a_change_and_seldom_when_it_is_long_ago() {
     assert_eq!(&waits[..8], [250; 8]);
     assert!(waits.is_sorted(), "{waits:?}");
     assert_eq!(waits.last(), Some(&5_000));
-    // What moves within 16 s of a change rests for 2 s at most until it is noticed.
-    let within: u64 = waits.iter().take_while(|wait| **wait < 2_000).sum();
-    assert!(within >= 14_000, "{waits:?}");
-    assert!(waits.iter().position(|wait| *wait == 5_000) < Some(35), "{waits:?}");
+    // What moves within 16 s of a change rests for 1 s at most until it is noticed.
+    let within: u64 = waits.iter().take_while(|wait| **wait < 1_000).sum();
+    assert!(within >= 15_000, "{waits:?}");
+    assert!(waits.iter().position(|wait| *wait == 5_000) < Some(70), "{waits:?}");
 }
 
 #[test]
