@@ -27,6 +27,8 @@ mod error;
 pub mod health;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "json")]
+mod json;
 pub mod metrics;
 mod producer;
 #[cfg(feature = "testing")]
@@ -36,15 +38,17 @@ pub mod view;
 
 pub use consumer::{AsyncRunning, Consumer, Running, Subscription};
 pub use error::Error;
+#[cfg(feature = "json")]
+pub use json::Json;
 #[doc(hidden)]
 pub use onrush_engine::Sabotage;
 pub use onrush_engine::{Answer, BadBatch, Lineage, RetryPolicy};
 pub use onrush_engine::{
-    Assignment, Context, Counts, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory, Mode,
-    Order, Place, Snapshot, Start, Summary,
+    Assignment, Context, Counts, ErrorClass, Event, Handle, Handler, HandlerError, HandlerFactory,
+    Mode, Order, Place, Snapshot, Start, Summary,
 };
 pub use onrush_engine::{
-    AsyncContext, AsyncHandler, BatchContext, BatchError, BatchHandler, OwnedEvent,
+    AsyncContext, AsyncHandler, BatchContext, BatchError, BatchHandler, Decode, OwnedEvent,
 };
 pub use onrush_record::{Compression, Header};
 pub use producer::{Producer, ProducerBuilder};
