@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onrush_kafka::{
-    At, Client, Commit, ErrorCode, GroupConfig, GroupEvent, Joining, Member, TopicPartition,
+    At, Client, Commit, ErrorCode, GroupConfig, GroupEvent, Member, Tenure, TopicPartition,
 };
 use onrush_runtime::{Executor, Fault};
 use tokio::sync::mpsc;
@@ -40,7 +40,7 @@ pub(super) struct GroupReader<'a> {
 }
 
 struct Assigned {
-    joining: Joining,
+    tenure: Tenure,
     committed: i64,
 }
 
@@ -101,8 +101,8 @@ impl<'a> GroupReader<'a> {
 
     async fn follow(&mut self, event: Option<GroupEvent>) -> Result<(), Failure> {
         match event {
-            Some(GroupEvent::Assigned(partitions, joining)) => {
-                self.assign(&partitions, joining).await
+            Some(GroupEvent::Assigned(partitions, tenure)) => {
+                self.assign(&partitions, tenure).await
             }
             Some(GroupEvent::Revoked(partitions)) => {
                 self.commit(|partition| partitions.contains(partition)).await?;
@@ -124,7 +124,7 @@ impl<'a> GroupReader<'a> {
     async fn assign(
         &mut self,
         partitions: &[TopicPartition],
-        joining: Joining,
+        tenure: Tenure,
     ) -> Result<(), Failure> {
         let committed = self.client.fetch_offsets(self.group, partitions).await?;
         let (known, fresh): (Vec<_>, Vec<_>) =
@@ -144,7 +144,7 @@ impl<'a> GroupReader<'a> {
             spans.insert(committed.partition, Span { from, fetch: from, to });
         }
         for (partition, span) in spans {
-            self.assigned.insert(partition.clone(), Assigned { joining, committed: span.from });
+            self.assigned.insert(partition.clone(), Assigned { tenure, committed: span.from });
             self.reader.add(partition, span);
         }
         Ok(())
@@ -160,24 +160,23 @@ impl<'a> GroupReader<'a> {
     /// Writes what was read, then commits it.
     async fn commit(&mut self, wanted: impl Fn(&TopicPartition) -> bool) -> Result<(), Failure> {
         self.reader.printer.flush()?;
-        let mut by_joining: BTreeMap<Joining, Vec<Commit>> = BTreeMap::new();
+        let mut commits = Vec::new();
         for (partition, position) in self.reader.positions().filter(|(p, _)| wanted(p)) {
             let Some(assigned) = self.assigned.get(partition) else { continue };
             if position.next > assigned.committed {
-                by_joining.entry(assigned.joining).or_default().push(Commit {
+                let commit = Commit {
                     partition: partition.clone(),
                     offset: position.next,
                     leader_epoch: position.leader_epoch,
                     metadata: String::new(),
-                });
+                };
+                commits.push((assigned.tenure, commit));
             }
         }
-        for (joining, commits) in by_joining {
-            let offsets: BTreeMap<_, _> =
-                commits.iter().map(|commit| (commit.partition.clone(), commit.offset)).collect();
-            for (partition, code) in self.member.commit(joining, commits).await? {
-                self.committed(&partition, code, offsets.get(&partition).copied());
-            }
+        let offsets: BTreeMap<_, _> =
+            commits.iter().map(|(_, commit)| (commit.partition.clone(), commit.offset)).collect();
+        for (partition, code) in self.member.commit(commits).await? {
+            self.committed(&partition, code, offsets.get(&partition).copied());
         }
         Ok(())
     }
