@@ -60,7 +60,7 @@ impl<'a> Event<'a> {
     /// It is something else; see [`Event::payload`].
     pub fn payload_or_tombstone<T: Decode<'a>>(&self) -> Result<Option<T>, HandlerError> {
         let read = self.value.map(T::decode).transpose();
-        read.map_err(|error| HandlerError::undecodable(error))
+        read.map_err(HandlerError::undecodable)
     }
 }
 

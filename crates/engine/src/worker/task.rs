@@ -19,7 +19,7 @@ use crate::handler::Place;
 use crate::lineage::event_time;
 
 /// A task's future.
-pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Makes the tasks of an engine, each with a handler of its own.
 pub struct Tasks {
@@ -49,7 +49,11 @@ impl Tasks {
     }
 
     /// The task with this number, to be spawned.
-    pub fn make(&self, number: usize, station: Station) -> Running {
+    pub fn make(
+        &self,
+        number: usize,
+        station: Station,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         (self.make)(number, station)
     }
 }
