@@ -6,7 +6,7 @@ use crate::soak;
 
 const MINUTES: &str = "2";
 /// Seconds in which a sabotage does its damage.
-const SABOTAGED_SECONDS: &str = "15";
+const SABOTAGED_SECONDS: &str = "20";
 
 /// A sabotage, and the counter that must notice.
 const SABOTAGES: [(&str, &str); 5] = [
