@@ -247,6 +247,11 @@ impl Slots {
         Some(lent.bound)
     }
 
+    /// Whether events of this slot are queued or with a worker.
+    pub(crate) fn is_at_work(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|slot| slot.out || !slot.queue.is_empty())
+    }
+
     /// The next events without order, at most `most`.
     pub fn next_unordered(&mut self, most: u64) -> Option<Piece> {
         let piece = self.unordered.front_mut()?;

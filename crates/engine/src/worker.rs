@@ -8,9 +8,11 @@
 //!
 //! A run ends when all its events were called, when one failed, or when its partition was
 //! withdrawn; what was not started goes back to the lane. Finished events are told at the run's end
-//! and every few milliseconds, so that a slow event does not hold back those before it.
+//! and every few milliseconds, so that a slow event does not hold back those before it. A thread, which
+//! can tell nothing while its handler blocks, tells them before every call if calls are slow.
 
 pub(crate) mod batch;
+mod call_time;
 pub(crate) mod group;
 mod outbox;
 pub(crate) mod progress;

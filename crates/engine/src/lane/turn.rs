@@ -323,7 +323,15 @@ impl Lane {
         let line = Line::of(self.config.order, key, offset);
         let overtakes = self.saboteur.kind == Sabotage::Overtake;
         let behind = partition.parked.holds(line) && !overtakes;
-        (behind || failed_before(&partition.inherited, offset)).then_some(line)
+        let failed = failed_before(&partition.inherited, offset);
+        (behind || (failed && !self.is_behind(partition, entry.slot))).then_some(line)
+    }
+
+    /// Whether earlier events of the slot are to be run: some may be of the same key, so an event that
+    /// failed at an earlier owner does not begin a line of its own, but runs after them.
+    fn is_behind(&self, partition: &Partition, slot: u32) -> bool {
+        let is_picked = || self.picked.iter().any(|picked| picked.slot == slot);
+        slot != UNORDERED && (partition.slots.is_at_work(slot) || is_picked())
     }
 
     /// Bytes of events of one partition that may wait for another try.

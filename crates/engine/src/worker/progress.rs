@@ -239,6 +239,17 @@ impl Progress {
         self.started > 0 && now >= self.report_due()
     }
 
+    /// Whether an event has ended since the lane and the mail had their turn.
+    #[inline]
+    pub(crate) fn has_started(&self) -> bool {
+        self.started > 0
+    }
+
+    /// Mail and emitter have their turn, and the lane would learn nothing.
+    pub(crate) fn rested(&mut self, now: Instant) {
+        (self.started, self.reported) = (0, now);
+    }
+
     /// What has ended so far; the run goes on.
     pub(crate) fn report(&mut self, now: Instant) -> Report {
         self.tell(now, None, None)
@@ -294,7 +305,8 @@ impl Progress {
     pub(crate) fn end(mut self, now: Instant, failed: Option<Failure>) -> Report {
         let mut rest = std::mem::take(&mut self.run.pieces);
         rest.retain(|piece| piece.events() > 0);
-        let rest = (!self.is_back).then_some(rest);
+        // Of a batch that failed, what was out when the rest went back has to go back too.
+        let rest = (!self.is_back || !rest.is_empty()).then_some(rest);
         self.tell(now, failed, rest)
     }
 
@@ -333,5 +345,72 @@ impl Progress {
             rest,
             retried: self.run.retried,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onrush_record::Compression;
+
+    use super::*;
+    use crate::assignment::Assignment;
+    use crate::source::testing::{batch, slice};
+    use crate::source::{Opener, Source};
+
+    /// A run of the events 0 to 3 of one batch.
+    fn progress(slot: u32, now: Instant) -> Progress {
+        let (mut source, mut opener) = (Source::default(), Opener::new(1 << 20));
+        let events: Vec<(Option<&[u8]>, &[u8])> = vec![(Some(b"k"), b"v"); 4];
+        source.push(slice([batch(0, Compression::None, &events)], 4));
+        let batch = Arc::new(source.next(&mut opener).unwrap().unwrap());
+        let (mut positions, mut next) = (Vec::new(), 0);
+        while next < batch.payload().len() {
+            positions.push(next as u32);
+            next = batch.step(next).unwrap().1;
+        }
+        let round = Arc::new(Round { batch: Arc::clone(&batch), positions });
+        let (topic, member) = ("flights".into(), "member".into());
+        let assignment = Assignment { topic, partition: 0, epoch: 1, start: 0, member };
+        let run = Run {
+            holding: Arc::new(Holding::new(assignment, 1)),
+            origin: Origin { lane: 0, index: 0, token: 1 },
+            slot,
+            pieces: VecDeque::from([Piece { round, start: 0, end: 4 }]),
+            retried: None,
+        };
+        Progress::new(run, 0, now)
+    }
+
+    fn events(rest: Option<&VecDeque<Piece>>) -> Option<u64> {
+        rest.map(|rest| rest.iter().map(Piece::events).sum())
+    }
+
+    #[test]
+    fn of_a_batch_that_fails_after_its_rest_went_back_nothing_is_lost() {
+        let now = Instant::now();
+        let mut run = progress(UNORDERED, now);
+        let mut started = 0;
+        run.start_many(3, |_| started += 1);
+        let later = now + REPORT_INTERVAL;
+        assert!(run.should_give_back(later));
+        assert_eq!((started, events(run.give_back(later).rest.as_ref())), (3, Some(1)));
+        // The first is done, the second failed, and the third goes back.
+        run.finish_first(1, false);
+        let failed = run.failure_of_first(HandlerError::msg("asked to"));
+        let report = run.end(later, failed);
+        assert_eq!(report.done, [OffsetRun::new(0, 0)]);
+        assert_eq!(report.failed.map(|failure| failure.offset), Some(1));
+        assert_eq!(events(report.rest.as_ref()), Some(1));
+    }
+
+    #[test]
+    fn a_run_that_went_back_goes_back_once() {
+        let now = Instant::now();
+        let mut run = progress(UNORDERED, now);
+        run.start_many(3, |_| {});
+        run.give_back(now);
+        run.finish_first(3, false);
+        assert!(run.end(now, None).rest.is_none());
+        assert_eq!(events(progress(7, now).end(now, None).rest.as_ref()), Some(4));
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use onrush_runtime::{Clock, Instant, Step, Work};
 
+use super::call_time::CallTime;
 use super::progress::{Next, Progress, Started};
 use super::{Lanes, hook};
 use crate::emit::{Delivery, Emitter, Undelivered};
@@ -47,6 +48,7 @@ pub struct Worker {
     emitter: Emitter,
     mail: VecDeque<WorkerInput>,
     current: Option<Current>,
+    calls: CallTime,
     /// What came while an event was parked.
     deliveries: Vec<Delivery>,
     closing: bool,
@@ -59,6 +61,12 @@ struct Current {
     parked: Option<Instant>,
     /// What the parked event emitted will never be written: it has no outcome.
     refused: bool,
+}
+
+/// What calls the events of a run.
+struct Caller<'a> {
+    handler: &'a mut dyn Handler,
+    calls: &'a mut CallTime,
 }
 
 /// Why a run rests.
@@ -75,8 +83,9 @@ impl Worker {
     /// A worker that calls `handler`.
     pub fn new(mut config: WorkerConfig, handler: Box<dyn Handler>, emitter: Emitter) -> Self {
         let lanes = Lanes(std::mem::take(&mut config.lanes));
-        let (mail, deliveries) = (VecDeque::new(), Vec::new());
-        Self { config, lanes, handler, emitter, mail, current: None, deliveries, closing: false }
+        let (mail, deliveries, calls) = (VecDeque::new(), Vec::new(), CallTime::default());
+        let (current, closing) = (None, false);
+        Self { config, lanes, handler, emitter, mail, current, calls, deliveries, closing }
     }
 
     fn receive(&mut self, input: WorkerInput, now: Instant) {
@@ -141,8 +150,9 @@ impl Worker {
     }
 
     fn work(&mut self, mut current: Current) {
-        let (handler, emitter, config) = (self.handler.as_mut(), &mut self.emitter, &self.config);
-        let walked = catch_unwind(AssertUnwindSafe(|| current.walk(handler, emitter, config)));
+        let (emitter, config) = (&mut self.emitter, &self.config);
+        let mut caller = Caller { handler: self.handler.as_mut(), calls: &mut self.calls };
+        let walked = catch_unwind(AssertUnwindSafe(|| current.walk(&mut caller, emitter, config)));
         let rest = walked.unwrap_or_else(|panic| Rest::Failed(HandlerError::panicked(&*panic)));
         let now = self.config.clock.now();
         let report = match rest {
@@ -157,6 +167,11 @@ impl Worker {
                 current.progress.end(now, failure)
             }
             Rest::Parked | Rest::Spilled if !current.progress.has_news() => {
+                self.current = Some(current);
+                return;
+            }
+            Rest::Time if !current.progress.has_news() => {
+                current.progress.rested(now);
                 self.current = Some(current);
                 return;
             }
@@ -228,7 +243,7 @@ impl Work for Worker {
 impl Current {
     fn walk(
         &mut self,
-        handler: &mut dyn Handler,
+        Caller { handler, calls }: &mut Caller<'_>,
         emitter: &mut Emitter,
         config: &WorkerConfig,
     ) -> Rest {
@@ -237,7 +252,9 @@ impl Current {
             if emitter.is_spilled() {
                 return Rest::Spilled;
             }
-            if self.progress.is_report_due(now) && self.progress.has_rest() {
+            // The next call may keep this thread for long: what has ended is told before it.
+            let looks_up = calls.is_slow() && self.progress.has_started();
+            if (looks_up || self.progress.is_report_due(now)) && self.progress.has_rest() {
                 return Rest::Time;
             }
             let failures = self.progress.failures();
@@ -251,12 +268,15 @@ impl Current {
             let event = Event::new(holding, &record);
             cx.turn_to(event.timestamp);
             if let Err(error) = handler.each(&event, &mut cx) {
+                calls.took(config.clock.now().saturating_duration_since(now));
                 return Rest::Failed(error);
             }
             let took = cx.took();
             self.progress.step();
             let ended = config.clock.now();
-            self.progress.took(ended.saturating_duration_since(now), config.time_limit);
+            let blocked = ended.saturating_duration_since(now);
+            calls.took(took.map_or(blocked, |took| took.max(blocked)));
+            self.progress.took(blocked, config.time_limit);
             if let Some(took) = took {
                 self.progress.took(took, config.time_limit);
                 self.parked = Some(now + took);

@@ -399,6 +399,30 @@ fn trap_31_what_waits_does_not_hold_up_a_drain_and_its_attempts_travel() {
 }
 
 #[test]
+fn trap_31_an_event_that_failed_at_an_earlier_owner_does_not_overtake_its_key() {
+    let error = "asked to".to_owned();
+    let note = |offset| Note { offset, attempts: 2, since_millis: 1, error: error.clone() };
+    for order in [Order::Key, Order::Partition] {
+        let mut bench = Bench::retrying(1, order);
+        let notes = vec![note(4), note(24)];
+        bench.assign_noted(0, 1, 0, Metadata { completed: none(), notes });
+        bench.flaky([(14, 1), (24, 1)]);
+        // The second slice comes while a run of the key is with the worker.
+        for base in [0, 20] {
+            bench.fetched(0, 1, base, 20);
+            bench.step(0);
+            bench.step(0);
+        }
+        bench.pass(10 * SECOND);
+        let mut of_key = bench.offsets(0);
+        of_key.retain(|offset| offset % 10 == 4);
+        assert_eq!(of_key, [4, 14, 14, 24, 24, 34], "{order:?}");
+        assert_eq!(bench.attempts(24)[1], 4, "the count goes on");
+        assert_eq!(bench.proposals()[&0], (40, none()));
+    }
+}
+
+#[test]
 fn an_event_that_is_tried_when_its_partition_leaves_counts_that_try() {
     let mut bench = Bench::retrying(1, Order::Key);
     bench.fails([0], RETRY);

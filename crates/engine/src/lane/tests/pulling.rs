@@ -72,3 +72,34 @@ fn events_that_block_for_too_long_are_counted() {
     bench.settle();
     assert_eq!((bench.snapshot().total.overdue, bench.snapshot().total.done), (3, 6));
 }
+
+#[test]
+fn what_has_ended_is_told_before_a_call_that_may_take_long() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.script.lock().unwrap().stuck = vec![3];
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 10);
+    bench.settle();
+    assert_eq!(bench.offsets(0), [0, 1, 2, 3]);
+    assert_eq!(bench.proposals()[&0].0, 3, "a worker that knows nothing of its calls tells at once");
+    // Quick calls are told in runs, until one in many is slow.
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 400);
+    bench.settle();
+    bench.fetched(0, 1, 400, 100);
+    bench.step(0);
+    bench.step(1);
+    assert_eq!(bench.offsets(0).len(), 500, "all in one go");
+    bench.script.lock().unwrap().blocks = Duration::from_secs(5);
+    bench.fetched(0, 1, 500, 1);
+    bench.settle();
+    bench.script.lock().unwrap().blocks = Duration::ZERO;
+    bench.fetched(0, 1, 501, 10);
+    bench.step(0);
+    bench.step(1);
+    bench.step(1);
+    assert_eq!(bench.offsets(0).len(), 503, "the lane is told after each");
+    bench.settle();
+    assert_eq!(bench.proposals()[&0].0, 511);
+}
