@@ -278,6 +278,20 @@ impl Gate {
         })
     }
 
+    /// Takes out the event of this offset; whether it waited here. Its token is given back.
+    pub(crate) fn remove(&mut self, offset: i64) -> bool {
+        let is_it = |departure: &Departure| match &departure.leaving {
+            Leaving::Event(failed) => failed.place.offset == offset,
+            Leaving::Batch(_) => false,
+        };
+        let at = self.waiting.iter().position(is_it);
+        let removed = at.and_then(|at| self.waiting.remove(at));
+        if removed.as_ref().is_some_and(|departure| departure.paid) {
+            self.tokens.give_back();
+        }
+        removed.is_some()
+    }
+
     /// Gives what waits. Tokens that were spent for nothing are given back.
     pub(crate) fn clear(&mut self) -> Vec<Departure> {
         let paid = self.waiting.iter().filter(|departure| departure.paid).count();

@@ -1,6 +1,7 @@
 //! What a handler says when it fails, and the event that it said it of.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,9 +125,11 @@ pub struct Failure {
 /// Most bytes that are kept of what a handler said.
 pub const ERROR_LIMIT: usize = 2_048;
 
-/// What a handler said, as far as it is kept.
+/// What a handler said, as far as it is kept. How it is written is user code, and may panic.
 pub(crate) fn error_text(error: &HandlerError) -> String {
-    let mut text = error.to_string();
+    let written = catch_unwind(AssertUnwindSafe(|| error.to_string()));
+    let mut text =
+        written.unwrap_or_else(|panic| format!("an error that {}", panic_text(&*panic)));
     text.truncate(text.floor_char_boundary(ERROR_LIMIT));
     text
 }
@@ -143,6 +146,19 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_that_cannot_be_written_is_named_all_the_same() {
+        #[derive(Debug)]
+        struct Unwritable;
+        impl std::error::Error for Unwritable {}
+        impl fmt::Display for Unwritable {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("no text")
+            }
+        }
+        assert_eq!(error_text(&Unwritable.into()), "an error that panicked: no text");
+    }
 
     #[test]
     fn a_long_error_is_cut_between_characters() {

@@ -36,7 +36,7 @@ impl Step {
             Self::Retrying => "events fail: they are tried again, later ones of their keys wait",
             Self::Leaving => "events fail: they leave for the dead letters or a retry topic",
             Self::PausedKey => "an event failed: its key waits until it is told to go on",
-            Self::PausedPartition => "too many events fail: nothing more of the partition is taken",
+            Self::PausedPartition => "events fail: nothing more of the partition is taken",
         }
     }
 }

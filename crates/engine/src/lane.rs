@@ -155,7 +155,10 @@ impl Work for Lane {
         // After what was kept has been added: that lingers too.
         let mut until = self.emitter.poll(now);
         let partitions = self.partitions.iter().flatten();
-        self.in_flight = partitions.map(|partition| partition.held_in_flight()).sum();
+        // One that took more while it had fewer beside it may keep that for as long as it waits: the
+        // others have their parts all the same.
+        let part = self.part();
+        self.in_flight = partitions.map(|partition| partition.held_in_flight().min(part)).sum();
         let count = self.partitions.len();
         self.first = if count == 0 { 0 } else { (self.first + 1) % count };
         for turn in 0..count {

@@ -182,9 +182,20 @@ impl Parked {
         self.is_empty() || self.bytes < self.limit
     }
 
+    /// Whether an event of this line, of so many bytes, may wait. The one that begins a line always
+    /// may: it is what the others wait for.
+    pub(crate) fn has_room_for(&self, line: Line, length: usize) -> bool {
+        self.has_room() && (length <= self.room() || !self.holds(line))
+    }
+
     /// Bytes that still may be copied out.
     pub(crate) fn room(&self) -> usize {
         self.limit.saturating_sub(self.bytes)
+    }
+
+    /// Lines that wait to be told to go on.
+    pub(crate) fn paused(&self) -> u64 {
+        self.paused
     }
 
     /// Lines whose event found no token.
@@ -230,8 +241,13 @@ impl Parked {
         }
     }
 
-    /// A copy of the event alone, if there is room for it.
+    /// A copy of the event alone, if there is room for it. One that was parked before is a copy
+    /// already: it counts in any case, since it is taken off when it leaves.
     fn copied(&mut self, place: Place) -> Place {
+        if place.batch.is_copy() {
+            self.bytes += place.batch.payload().len();
+            return place;
+        }
         match place.batch.copy_out(place.position, self.room()) {
             Some(batch) => {
                 self.bytes += batch.payload().len();
@@ -290,6 +306,16 @@ impl Parked {
         let waits =
             |parking: &Parking| parking.head.place.offset == offset && parking.rest != Rest::Out;
         self.lines.iter().find(|(_, parking)| waits(parking)).map(|(line, _)| *line)
+    }
+
+    /// Takes out the event of this offset from behind another one; whether it was there.
+    pub(crate) fn remove(&mut self, offset: i64) -> bool {
+        let found = self.lines.values_mut().find_map(|parking| {
+            let at = parking.behind.iter().position(|place| place.offset == offset)?;
+            parking.behind.remove(at)
+        });
+        found.iter().for_each(|place| self.forget(place));
+        found.is_some()
     }
 
     /// The event that is out was not run, and is to be tried at `due`.
@@ -432,6 +458,25 @@ mod tests {
         assert!(parked.bytes() < 150);
         assert_eq!(parked.clear(), 2);
         assert_eq!((Arc::strong_count(&batch), parked.bytes()), (1, 0));
+    }
+
+    #[test]
+    fn trap_30_what_was_copied_before_counts_again_though_there_is_no_room() {
+        let batch = some_batch();
+        let mut parked = Parked::default();
+        parked.set_limit(1_000);
+        let mut places = places(&batch).into_iter();
+        parked.begin(LINE, waiting(places.next().unwrap()), false, None);
+        places.for_each(|place| parked.follow(LINE, place));
+        let before = parked.bytes();
+        let (head, behind) = parked.end(LINE).unwrap();
+        parked.set_limit(150);
+        parked.begin(LINE, head, false, None);
+        behind.into_iter().for_each(|place| parked.follow(LINE, place));
+        assert_eq!((parked.bytes(), parked.has_room()), (before, false));
+        assert!(parked.remove(42) && !parked.remove(42));
+        parked.end(LINE);
+        assert_eq!((parked.bytes(), parked.events, parked.has_room()), (0, 0, true));
     }
 
     #[test]

@@ -278,6 +278,7 @@ impl Partition {
         self.held_event = None;
         self.slots.reset();
         self.by_hand.clear();
+        self.held = false;
         self.given_up = 0;
         ControlInput::Restarted(self.holding.partition.clone(), self.ledger.token())
     }
@@ -294,10 +295,28 @@ impl Partition {
         for departure in waiting {
             match departure.leaving {
                 Leaving::Event(failed) => self.give_up(failed.place.offset, failed.trial),
-                Leaving::Batch(unread) => self.given_up += unread.run.count(),
+                // A predecessor may have finished some of it.
+                Leaving::Batch(unread) => {
+                    let mut offsets = unread.run.first..=unread.run.last;
+                    let open = offsets.by_ref().filter(|at| !self.ledger.has_outcome(*at));
+                    self.given_up += open.count() as u64;
+                }
             }
         }
         self.unread = None;
+    }
+
+    /// Drops an event that waits here, since it was dead-lettered by hand; whether it did.
+    pub(crate) fn drop_waiting(&mut self, offset: i64) -> bool {
+        self.parked.remove(offset)
+            || self.slots.remove(offset)
+            || self.gates.iter_mut().any(|gate| gate.remove(offset))
+    }
+
+    /// Drops what came back unstarted and was dead-lettered by hand meanwhile.
+    pub(crate) fn drop_by_hand(&mut self) {
+        let slots = &mut self.slots;
+        self.by_hand.retain(|offset| !slots.remove(*offset));
     }
 
     /// How many events of `run` were dead-lettered by hand; that is over with their outcome.

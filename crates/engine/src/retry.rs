@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub const PAUSE_FACTOR: u32 = 2;
 /// The highest ceiling.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause whatever a policy or a handler says: what is longer has no end on any clock.
+pub const PAUSE_LIMIT: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// Bytes of a member's events that wait for another try, or behind one that does.
 pub const PARKED_BYTES: usize = 32 << 20;
 
@@ -162,11 +165,12 @@ impl Classes {
         self.0.push(Arc::new(move |error: &HandlerError| error.downcast_ref::<E>().map(&class)));
     }
 
-    /// The class of `error`.
+    /// The class of `error`. What says it is user code: if it panics, nothing is known of the error.
     pub fn of(&self, error: &HandlerError) -> ErrorClass {
         match error.class() {
             ErrorClass::Retry { after: None } => {
-                let known = self.0.iter().find_map(|class| class(error));
+                let find = || self.0.iter().find_map(|class| class(error));
+                let known = catch_unwind(AssertUnwindSafe(find)).unwrap_or_default();
                 known.unwrap_or(ErrorClass::Retry { after: None })
             }
             chosen => chosen,
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(classes.of(&parse("x").into()), ErrorClass::Undecodable);
         let chosen = HandlerError::fatal(parse("x"));
         assert_eq!(classes.of(&chosen), ErrorClass::Fatal);
+        classes.on(|_: &std::fmt::Error| panic!("a classifier's own bug"));
+        assert_eq!(classes.of(&std::fmt::Error.into()), ErrorClass::Retry { after: None });
         let plain = HandlerError::msg("x");
         assert_eq!(classes.of(&plain), ErrorClass::Retry { after: None });
     }

@@ -270,24 +270,26 @@ impl Slots {
     /// Takes out of a slot's queue the events for which `waits` is true, in their order.
     pub(crate) fn divert(&mut self, slot: u32, mut waits: impl FnMut(&Arc<Batch>, u32) -> bool) {
         let Some(queued) = self.slots.get_mut(slot as usize) else { return };
-        let mut left = 0;
-        for piece in &mut queued.queue {
-            let round = Arc::clone(&piece.round);
-            let mut positions = round.positions[piece.start as usize..piece.end as usize].to_vec();
-            let before = positions.len();
-            positions.retain(|position| !waits(&round.batch, *position));
-            if positions.len() < before {
-                left += (before - positions.len()) as u64;
-                let (batch, end) = (Arc::clone(&round.batch), positions.len() as u32);
-                *piece = Piece { round: Arc::new(Round { batch, positions }), start: 0, end };
-            }
-        }
-        queued.queue.retain(|piece| piece.events() > 0);
+        let left = take_out(&mut queued.queue, &mut waits);
         if queued.queue.is_empty() {
             self.ready.retain(|ready| *ready != slot);
         }
         queued.queued -= left;
         self.finished(slot, left);
+    }
+
+    /// Takes the event of this offset out of its queue; whether it was there.
+    pub(crate) fn remove(&mut self, offset: i64) -> bool {
+        let mut found = false;
+        let mut is_it = |batch: &Arc<Batch>, position| {
+            let record = batch.record_at(position);
+            let it = record.is_ok_and(|record| record.offset == offset);
+            found |= it;
+            it
+        };
+        (0..self.slots.len() as u32).for_each(|slot| self.divert(slot, &mut is_it));
+        take_out(&mut self.unordered, &mut is_it);
+        found
     }
 
     /// A run came back from a worker with this emitter; `rest` was not started and goes first.
@@ -348,6 +350,27 @@ impl Slots {
         }
         events
     }
+}
+
+/// Takes the events out for which `is_out` is true; how many.
+fn take_out(
+    queue: &mut VecDeque<Piece>,
+    mut is_out: impl FnMut(&Arc<Batch>, u32) -> bool,
+) -> u64 {
+    let mut left = 0;
+    for piece in queue.iter_mut() {
+        let round = Arc::clone(&piece.round);
+        let mut positions = round.positions[piece.start as usize..piece.end as usize].to_vec();
+        let before = positions.len();
+        positions.retain(|position| !is_out(&round.batch, *position));
+        if positions.len() < before {
+            left += (before - positions.len()) as u64;
+            let (batch, end) = (Arc::clone(&round.batch), positions.len() as u32);
+            *piece = Piece { round: Arc::new(Round { batch, positions }), start: 0, end };
+        }
+    }
+    queue.retain(|piece| piece.events() > 0);
+    left
 }
 
 #[cfg(test)]

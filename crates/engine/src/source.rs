@@ -290,6 +290,12 @@ impl Batch {
         records(self.payload(), &self.header)
     }
 
+    /// Bytes of a record that was walked before.
+    pub(crate) fn length_at(&self, position: u32) -> usize {
+        let start = position as usize;
+        self.step(start).map_or(0, |(_, end)| end - start)
+    }
+
     /// A record that was walked before.
     #[inline]
     pub fn record_at(&self, position: u32) -> Result<Record<'_>, RecordError> {

@@ -12,8 +12,9 @@ use crate::partition::Partition;
 impl Lane {
     /// Counts the event at `offset` as dead-lettered; `None` if the partition is not here.
     ///
-    /// If it waits for another try, it is tried no more, and what was behind it goes on. If it is at
-    /// work, its key goes on when its handler returns; what the handler says then is not listened to.
+    /// If it waits, for its turn or for another try, it is not called any more, and what was behind it
+    /// goes on. If it is at work, its key goes on when its handler returns; what the handler says then
+    /// is not listened to.
     pub(super) fn settle_by_hand(
         &mut self,
         name: &TopicPartition,
@@ -51,7 +52,12 @@ impl Lane {
         }
         self.cells.dead_lettered.add(1);
         match partition.parked.waiting(offset) {
-            Some(line) => self.released(partition, line, now),
+            Some(line) => {
+                self.released(partition, line, now);
+                // It may be what the partition was paused for.
+                partition.held &= partition.parked.paused() > 0;
+            }
+            None if partition.drop_waiting(offset) => {}
             None => _ = partition.by_hand.insert(offset),
         }
         Ok(())

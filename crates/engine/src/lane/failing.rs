@@ -22,7 +22,7 @@ use crate::message::{Asker, ControlInput, Purpose};
 use crate::metrics::Outcome;
 use crate::parked::{Line, Place, Trial, Waiting};
 use crate::partition::Partition;
-use crate::retry::Answer;
+use crate::retry::{Answer, PAUSE_LIMIT};
 use crate::retry_topic::Rung;
 use crate::slot::{Piece, Retried, Round, UNORDERED};
 use crate::source::Batch;
@@ -49,12 +49,16 @@ enum Towards {
 }
 
 impl Decision {
-    fn step(&self) -> incident::Step {
+    /// What it is to an incident; a stop has a line of its own.
+    fn step(&self) -> Option<incident::Step> {
         match self {
-            Self::Again(_) | Self::Stop => incident::Step::Retrying,
-            Self::Leave { .. } => incident::Step::Leaving,
-            Self::Pause { partition: false } => incident::Step::PausedKey,
-            Self::Pause { partition: true } | Self::Starve(_) => incident::Step::PausedPartition,
+            Self::Again(_) => Some(incident::Step::Retrying),
+            Self::Leave { .. } => Some(incident::Step::Leaving),
+            Self::Pause { partition: false } => Some(incident::Step::PausedKey),
+            Self::Pause { partition: true } | Self::Starve(_) => {
+                Some(incident::Step::PausedPartition)
+            }
+            Self::Stop => None,
         }
     }
 }
@@ -86,8 +90,10 @@ impl Lane {
             return None;
         }
         let decision = self.decide(partition, &trial, &error, now);
-        let name = &partition.holding.partition;
-        partition.incidents.failed(name, offset, decision.step(), &error, now);
+        if let Some(step) = decision.step() {
+            let name = &partition.holding.partition;
+            partition.incidents.failed(name, offset, step, &trial.error, now);
+        }
         let due = match decision {
             Decision::Again(due) | Decision::Starve(due) => Some(due),
             Decision::Pause { partition: whole } => {
@@ -104,7 +110,11 @@ impl Lane {
             }
             Decision::Stop => {
                 let error = trial.error.clone();
-                partition.give_up(offset, trial);
+                match known {
+                    // What it is remembered by is what it is parked with.
+                    Some(line) => partition.parked.back(line, trial, false, None),
+                    None => partition.give_up(offset, trial),
+                }
                 stop(partition, StopReason::Handler { offset, error }, &self.control);
                 return None;
             }
@@ -149,7 +159,8 @@ impl Lane {
         now: Instant,
     ) -> Decision {
         let policy = &self.config.failures;
-        let pause = || policy.retry.pause(trial.attempts, &self.config.random);
+        let pause =
+            || policy.retry.pause(trial.attempts, &self.config.random).min(PAUSE_LIMIT);
         let answer = |answer, bucket| match answer {
             Answer::DeadLetter => {
                 Decision::Leave { bucket, paid: false, towards: Towards::DeadLetters }
@@ -160,7 +171,7 @@ impl Lane {
         };
         match policy.classes.of(error) {
             ErrorClass::Retry { after } if !policy.retry.is_used_up(trial.attempts) => {
-                Decision::Again(now + after.unwrap_or_else(pause))
+                Decision::Again(now + after.unwrap_or_else(pause).min(PAUSE_LIMIT))
             }
             ErrorClass::Retry { .. } => {
                 let bucket = Bucket::Failed;
@@ -320,8 +331,13 @@ impl Lane {
         started: bool,
         now: Instant,
     ) {
+        let by_hand = !started && partition.by_hand.remove(&offset);
         match partition.parked.out(offset).map(|(line, _)| line) {
             Some(line) if started => self.released(partition, line, now),
+            Some(line) if by_hand => {
+                partition.slots.finished(slot, 1);
+                self.released(partition, line, now);
+            }
             Some(line) => {
                 partition.slots.finished(slot, 1);
                 partition.parked.wait(line, now);
@@ -329,7 +345,7 @@ impl Lane {
             None if started => {}
             None => {
                 partition.slots.finished(slot, 1);
-                partition.given_up += 1;
+                partition.given_up += u64::from(!by_hand);
             }
         }
     }

@@ -193,6 +193,7 @@ impl Lane {
             // What is tried again goes back to its line.
             let rest = if retried.is_none() { rest } else { VecDeque::new() };
             partition.slots.returned(slot, rest, emitter);
+            partition.drop_by_hand();
             if let Some(line) = line {
                 self.divert(&mut partition, slot, line);
             }

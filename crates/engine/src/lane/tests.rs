@@ -4,6 +4,7 @@
 mod by_hand;
 mod failing;
 mod pulling;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};

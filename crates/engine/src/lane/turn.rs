@@ -292,7 +292,8 @@ impl Lane {
                 } else if excepted
                     && let Some(line) = self.waits(partition, &cursor.batch, *entry, offset)
                 {
-                    if !partition.parked.has_room() {
+                    let length = cursor.batch.length_at(entry.position);
+                    if !partition.parked.has_room_for(line, length) {
                         break;
                     }
                     let (batch, position) = (Arc::clone(&cursor.batch), entry.position);
@@ -429,9 +430,14 @@ impl Lane {
         true
     }
 
+    /// Events of one partition that may be in flight.
+    pub(super) fn part(&self) -> u64 {
+        (self.config.in_flight / self.indexes.len().max(1) as u64).max(1)
+    }
+
     fn admit(&self, partition: &Partition, batch: &Batch) -> Admitted {
         // A partition that is paused keeps its part; the others go on with theirs.
-        let part = (self.config.in_flight / self.indexes.len().max(1) as u64).max(1);
+        let part = self.part();
         let free = self.config.in_flight.saturating_sub(self.in_flight).min(RUN_EVENTS);
         let free = free.min(part.saturating_sub(partition.ledger.unfinished()));
         admit(&partition.ledger, batch.header().last_offset(), free, partition.admission_limit())
