@@ -1,4 +1,4 @@
-//! `onrush dlq`: look at dead letters, and send them back.
+//! `onrush dlq`: look at dead letters, send them back, and make one by hand.
 //!
 //! A dead letter is a record of a dead-letter topic with the headers of `onrush_engine::dead_letter`: where the event came
 //! from, what its handler said, how often it was tried. [`letter`] reads one, [`selection`] says which are meant.
@@ -8,13 +8,15 @@ mod list;
 mod progress;
 mod redrive;
 mod selection;
+mod send;
+mod settlement;
 mod show;
 
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 
-/// Look at dead letters, and send them back.
+/// Look at dead letters, send them back, and make one by hand.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -23,7 +25,8 @@ Examples:
   onrush dlq list payments.dead-letter -o @-1h:end --error '~time.*out'
   onrush dlq show payments.dead-letter 0:17                # one, with all it has
   onrush dlq redrive payments.dead-letter --dry-run        # back to where they came from
-  onrush dlq redrive payments.dead-letter --at 0:17 --to payments-repair --yes")]
+  onrush dlq redrive payments.dead-letter --at 0:17 --to payments-repair --yes
+  onrush dlq send payments 3:1742 --group billing --member 10.0.0.7:9100   # an event that is stuck")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +37,7 @@ enum Command {
     List(list::Arguments),
     Show(show::Arguments),
     Redrive(redrive::Arguments),
+    Send(send::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -41,5 +45,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::List(arguments) => list::run(arguments),
         Command::Show(arguments) => show::run(arguments),
         Command::Redrive(arguments) => redrive::run(arguments),
+        Command::Send(arguments) => send::run(arguments),
     }
 }

@@ -9,7 +9,7 @@ mod position;
 mod reset;
 mod scope;
 
-pub(crate) use self::found::{find, unknown};
+pub(crate) use self::found::{find, joined_meanwhile, unknown};
 pub(crate) use self::position::{Position, positions};
 
 use clap::{Args, Subcommand};

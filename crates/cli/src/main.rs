@@ -24,6 +24,7 @@ mod interrupt;
 mod lag;
 mod man;
 mod outcome;
+mod peer;
 mod place;
 mod produce;
 mod records;

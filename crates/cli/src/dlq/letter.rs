@@ -109,7 +109,7 @@ pub(super) fn shown(bytes: Option<&[u8]>) -> String {
 }
 
 /// Bytes as `docs/records.md` says.
-struct Bytes<'a>(Option<&'a [u8]>);
+pub(super) struct Bytes<'a>(pub(super) Option<&'a [u8]>);
 
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

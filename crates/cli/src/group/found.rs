@@ -66,7 +66,7 @@ pub(super) fn in_use(group: &GroupDescription, wish: &str) -> Result<(), Failure
 }
 
 /// A change that was refused because members joined since they were looked for.
-pub(super) fn joined_meanwhile(group: &str, error: ClientError) -> Failure {
+pub(crate) fn joined_meanwhile(group: &str, error: ClientError) -> Failure {
     match error.code() {
         Some(
             ErrorCode::UNKNOWN_MEMBER_ID

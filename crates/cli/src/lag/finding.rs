@@ -169,6 +169,14 @@ impl Finding {
         }
     }
 
+    /// What a person may decide to do about it, where there is such a thing.
+    pub(super) fn remedy(&self, group: &str, has_members: bool) -> Option<String> {
+        let Self::StuckOffset { partition, head, .. } = self else { return None };
+        let (topic, number, offset) = (&partition.topic, partition.partition, head.offset);
+        let member = if has_members { " --member HOST:PORT" } else { "" };
+        Some(format!("onrush dlq send {topic} {number}:{offset} --group {group}{member}"))
+    }
+
     /// What is wrong with a group; the gravest first.
     pub(super) fn all(report: &Report<'_>) -> Vec<Self> {
         let mut found: Vec<Self> = report.rows.iter().filter_map(stuck).collect();

@@ -111,8 +111,15 @@ impl<'a> Report<'a> {
                 visible(&finding.text()),
                 visible(&finding.command(&self.look.group))
             ));
+            if let Some(remedy) = finding.remedy(&self.look.group, self.has_members()) {
+                text.push_str(&format!("  -> {}\n", visible(&remedy)));
+            }
         }
         text
+    }
+
+    fn has_members(&self) -> bool {
+        self.look.members.is_some_and(|members| members > 0)
     }
 
     fn rates(&self) -> String {
@@ -181,7 +188,7 @@ impl<'a> Report<'a> {
             partitions: self.rows.iter().map(Row::json).collect(),
             findings: Finding::all(self)
                 .iter()
-                .map(|finding| FindingJson::of(finding, &self.look.group))
+                .map(|finding| FindingJson::of(finding, &self.look.group, self.has_members()))
                 .collect(),
         }
     }
@@ -245,10 +252,11 @@ struct FindingJson {
     error: Option<String>,
     says: String,
     command: String,
+    remedy: Option<String>,
 }
 
 impl FindingJson {
-    fn of(finding: &Finding, group: &str) -> Self {
+    fn of(finding: &Finding, group: &str, has_members: bool) -> Self {
         let partition = finding.partition();
         let (offset, attempts, error) = match finding {
             Finding::StuckOffset { head, attempts, error, .. } => {
@@ -265,6 +273,7 @@ impl FindingJson {
             error,
             says: finding.text(),
             command: finding.command(group),
+            remedy: finding.remedy(group, has_members),
         }
     }
 }

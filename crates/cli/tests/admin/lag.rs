@@ -97,7 +97,7 @@ fn one_stuck_event_is_told_apart_from_being_behind() {
     on_every_cluster(|target| {
         target.create(1);
         let mut producer = onrush::Producer::connect(&target.brokers).expect("the broker answers");
-        let events = 3_000;
+        let events = 3_000_u64;
         for number in 0..events {
             let key = format!("key-{number}");
             producer.send(&target.name, Some(key.as_bytes()), Some(b"x")).expect("sent");
@@ -137,9 +137,16 @@ fn one_stuck_event_is_told_apart_from_being_behind() {
         let says = stuck["says"].as_str().expect("text");
         assert!(says.contains("key \"key-7\"") && says.contains("above it are done"), "{says}");
         assert!(stuck["command"].as_str().expect("text").contains("-o 7:8"), "{stuck}");
+        let remedy =
+            format!("onrush dlq send {} 0:7 --group {group} --member HOST:PORT", target.name);
+        assert_eq!(stuck["remedy"], remedy);
         assert_eq!(report["partitions"][0]["committed"], 7);
         *gate.0.lock().expect("sound") = true;
         gate.1.notify_all();
+        // What has not been started when it stops is left to others.
+        while running.handle().snapshot().total.done < events {
+            std::thread::yield_now();
+        }
         running.stop().expect("it ends well");
         assert_eq!(lag(target, &[&group])["lag"], 0);
     });
