@@ -460,6 +460,8 @@ pub(crate) mod testing {
         /// Records that still find room.
         pub(crate) room: usize,
         pub(crate) unknown: Vec<String>,
+        /// How often it was flushed.
+        pub(crate) flushes: u64,
         /// Records per batch.
         pub(crate) batch: u64,
         open: u64,
@@ -511,7 +513,9 @@ pub(crate) mod testing {
             Ok(batch)
         }
 
-        fn flush(&mut self, _now: Instant) {}
+        fn flush(&mut self, _now: Instant) {
+            self.0.lock().unwrap().flushes += 1;
+        }
 
         fn poll(&mut self, _now: Instant) -> Option<Instant> {
             None

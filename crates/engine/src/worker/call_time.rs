@@ -6,6 +6,8 @@ use std::time::Duration;
 const WINDOW: u64 = 64;
 /// Longer calls are slow: what telling the lane after each of them costs is little beside.
 const SLOW: Duration = Duration::from_micros(20);
+/// Between two of these no batch is filled while it lingers.
+const VERY_SLOW: Duration = Duration::from_millis(5);
 /// Until enough is known, calls count as slow.
 const FIRST: Duration = Duration::from_micros(200);
 
@@ -33,6 +35,11 @@ impl CallTime {
     #[inline]
     pub(crate) fn is_slow(&self) -> bool {
         self.nanos > SLOW.as_nanos() as u64
+    }
+
+    /// Whether it may take so long that what was emitted is sent before it.
+    pub(crate) fn is_very_slow(&self) -> bool {
+        self.nanos > VERY_SLOW.as_nanos() as u64
     }
 }
 

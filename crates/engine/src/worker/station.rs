@@ -169,9 +169,25 @@ impl Station {
         tells
     }
 
-    /// The handler knows that the partition has gone.
-    pub(crate) fn hook_done(&mut self, holding: &Holding, origin: Origin) {
+    /// What the handler knows of an earlier assignment of the partition, which it has to be told of
+    /// first: a run of the later one may be here before the message that the earlier one has ended.
+    pub(crate) fn take_earlier(&mut self, holding: &Holding) -> Option<Arc<Holding>> {
+        let is_earlier = |told: &Arc<Holding>| {
+            told.partition == holding.partition && told.token != holding.token
+        };
+        let at = self.told.iter().position(is_earlier)?;
+        Some(self.told.swap_remove(at))
+    }
+
+    /// Whether the handler knows of this assignment, and is to be told now that it has ended.
+    pub(crate) fn tell_end(&mut self, holding: &Holding) -> bool {
+        let before = self.told.len();
         self.told.retain(|told| told.token != holding.token);
+        self.told.len() < before
+    }
+
+    /// The handler knows that the partition has gone.
+    pub(crate) fn hook_done(&self, origin: Origin) {
         self.config.group.hook_done(origin);
     }
 
@@ -186,9 +202,13 @@ impl Station {
             Ok(future) => future,
             Err(panic) => return Called::Panicked(HandlerError::panicked(&*panic)),
         };
-        let mut future = pin!(future);
+        let mut future = pin!(Some(future));
         let limit = self.config.time_limit.map(|limit| now + limit);
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        let mut poll = |context: &mut Context<'_>| match future.as_mut().as_pin_mut() {
+            Some(future) => catch_unwind(AssertUnwindSafe(|| future.poll(context))),
+            None => Ok(Poll::Pending),
+        };
+        let called = poll_fn(|context| match poll(context) {
             Ok(Poll::Ready(output)) => Poll::Ready(Called::Returned(output)),
             Ok(Poll::Pending) => self.wait(runs, limit, context).map(|cut| match cut {
                 Cut::TimedOut => Called::TimedOut(self.config.time_limit.unwrap_or_default()),
@@ -196,7 +216,13 @@ impl Station {
             }),
             Err(panic) => Poll::Ready(Called::Panicked(HandlerError::panicked(&*panic))),
         })
-        .await
+        .await;
+        // What it holds is the user's too, and may panic when it is dropped.
+        match (catch_unwind(AssertUnwindSafe(|| future.set(None))), called) {
+            (Ok(()), called) => called,
+            (Err(_), Called::Gone) => Called::Gone,
+            (Err(panic), _) => Called::Panicked(HandlerError::panicked(&*panic)),
+        }
     }
 
     /// Hands over what the events below `end` emitted, and lets these wait for it, if that is

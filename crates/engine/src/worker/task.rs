@@ -6,6 +6,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+
+use onrush_runtime::Instant;
 
 use super::batch::Batches;
 use super::group::TaskInput;
@@ -71,16 +74,7 @@ async fn run<C: Caller>(mut caller: C, mut station: Station) {
     station.set_hooks(caller.has_hooks());
     loop {
         station.receive(&mut []);
-        while let Some(input) = station.next_hook() {
-            match input {
-                TaskInput::Assigned(holding) => announce(&mut caller, &mut station, &holding),
-                TaskInput::Revoked(holding, origin) => {
-                    hook(&holding.assignment, || caller.revoked(&holding.assignment));
-                    station.hook_done(&holding, origin);
-                }
-                TaskInput::Withdrawn | TaskInput::Room | TaskInput::Close => {}
-            }
-        }
+        run_hooks(&mut caller, &mut station);
         if station.is_closing() {
             return;
         }
@@ -90,15 +84,30 @@ async fn run<C: Caller>(mut caller: C, mut station: Station) {
     }
 }
 
-/// Tells the handler of a partition, if it does not know yet.
-pub(crate) fn announce<C: Caller>(
-    caller: &mut C,
-    station: &mut Station,
-    holding: &std::sync::Arc<Holding>,
-) {
-    if station.tell_once(holding) {
-        hook(&holding.assignment, || caller.assigned(&holding.assignment));
+fn run_hooks<C: Caller>(caller: &mut C, station: &mut Station) {
+    while let Some(input) = station.next_hook() {
+        match input {
+            TaskInput::Assigned(holding) => announce(caller, station, &holding),
+            TaskInput::Revoked(holding, origin) => {
+                if station.tell_end(&holding) {
+                    hook(&holding.assignment, || caller.revoked(&holding.assignment));
+                }
+                station.hook_done(origin);
+            }
+            TaskInput::Withdrawn | TaskInput::Room | TaskInput::Close => {}
+        }
     }
+}
+
+/// Tells the handler of a partition, if it does not know yet.
+pub(crate) fn announce<C: Caller>(caller: &mut C, station: &mut Station, holding: &Arc<Holding>) {
+    if !station.tell_once(holding) {
+        return;
+    }
+    if let Some(earlier) = station.take_earlier(holding) {
+        hook(&earlier.assignment, || caller.revoked(&earlier.assignment));
+    }
+    hook(&holding.assignment, || caller.assigned(&holding.assignment));
 }
 
 /// One event at a time.
@@ -127,12 +136,13 @@ pub(crate) fn timed_out(limit: std::time::Duration) -> HandlerError {
 }
 
 impl<H: AsyncHandler> Single<H> {
-    /// Runs the next event; `Err` with its failure, or without one when the run is at its end.
+    /// Runs the next event and says when it was called; `Err` with its failure, or without one when
+    /// the run is at its end.
     async fn next(
         &mut self,
         station: &mut Station,
         progress: &mut Progress,
-    ) -> Result<(), Option<Failure>> {
+    ) -> Result<Instant, Option<Failure>> {
         let (now, failures) = (station.now(), progress.failures());
         let (event, cx) = match progress.next() {
             Next::Event(started) => (
@@ -158,7 +168,7 @@ impl<H: AsyncHandler> Single<H> {
                             progress.done();
                         }
                         progress.step();
-                        return Ok(());
+                        return Ok(now);
                     }
                     Some(Err(error)) => Fault::Failed(error),
                     None => Fault::Gone,
@@ -167,7 +177,7 @@ impl<H: AsyncHandler> Single<H> {
             Ok(()) => {
                 progress.done();
                 progress.step();
-                return Ok(());
+                return Ok(now);
             }
             Err(fault) => fault,
         };
@@ -200,8 +210,10 @@ impl<H: AsyncHandler> Caller for Single<H> {
         announce(self, station, &progress.run().holding);
         let failed = loop {
             match self.next(station, &mut progress).await {
-                Ok(()) => {
+                Ok(called) => {
                     let now = station.now();
+                    // One that took too long was cancelled.
+                    progress.took(now.saturating_duration_since(called), None);
                     if progress.has_news() && progress.is_report_due(now) && progress.has_rest() {
                         station.report(progress.report(now));
                     }
@@ -212,5 +224,117 @@ impl<H: AsyncHandler> Caller for Single<H> {
         let now = station.now();
         station.report(progress.end(now, failed));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use onrush_runtime::{Clock, Wake};
+
+    use super::super::Lanes;
+    use super::super::group::{Group, Team};
+    use super::super::station::StationConfig;
+    use super::*;
+    use crate::assignment::Origin;
+    use crate::emit::Emitter;
+    use crate::emit::testing::TestOutlet;
+    use crate::inbox::Inbox;
+    use crate::pool::{Pool, Taker};
+
+    fn station() -> (Station, Arc<Inbox<TaskInput>>) {
+        let inbox = Arc::new(Inbox::new(Wake::new()));
+        let team = Team {
+            number: 0,
+            inbox: Arc::new(Inbox::new(Wake::new())),
+            tasks: vec![Arc::clone(&inbox)],
+            lanes: Lanes(Vec::new()),
+            control: Arc::new(Inbox::new(Wake::new())),
+            clock: Clock::System,
+        };
+        let taker = Taker { wake: inbox.wake().clone(), emitter: 0 };
+        let config = StationConfig {
+            number: 0,
+            group: Arc::new(Group::new(team, Emitter::new(Box::new(TestOutlet::new(1))))),
+            inbox: Arc::clone(&inbox),
+            pool: Arc::new(Pool::new(vec![taker])),
+            time_limit: None,
+        };
+        (Station::new(config), inbox)
+    }
+
+    fn holding(token: u64) -> Arc<Holding> {
+        let (topic, member) = ("flights".into(), "member".into());
+        let epoch = token as i32;
+        let assignment = Assignment { topic, partition: 0, epoch, start: 0, member };
+        Arc::new(Holding::new(assignment, token))
+    }
+
+    /// What it was told: an epoch, negative at its end.
+    #[derive(Default)]
+    struct Told(Vec<i32>);
+
+    impl Caller for Told {
+        fn assigned(&mut self, assignment: &Assignment) {
+            self.0.push(assignment.epoch);
+        }
+
+        fn revoked(&mut self, assignment: &Assignment) {
+            self.0.push(-assignment.epoch);
+        }
+
+        fn has_hooks(&self) -> bool {
+            true
+        }
+
+        async fn work(&mut self, _: &mut Station) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_later_assignment_is_told_after_the_end_of_the_earlier_one() {
+        let ((mut station, inbox), mut caller) = (station(), Told::default());
+        let (earlier, later, unknown) = (holding(1), holding(2), holding(3));
+        let origin = |token| Origin { lane: 0, index: 0, token };
+        announce(&mut caller, &mut station, &earlier);
+        // A run of the later one is here before any message.
+        announce(&mut caller, &mut station, &later);
+        assert_eq!(caller.0, [1, -1, 2]);
+        inbox.push(TaskInput::Revoked(earlier, origin(1)));
+        inbox.push(TaskInput::Assigned(Arc::clone(&later)));
+        inbox.push(TaskInput::Revoked(later, origin(2)));
+        inbox.push(TaskInput::Revoked(unknown, origin(3)));
+        station.receive(&mut []);
+        run_hooks(&mut caller, &mut station);
+        assert_eq!(caller.0, [1, -1, 2, -2]);
+    }
+
+    /// Panics when it is dropped.
+    struct Bomb(Poll<()>);
+
+    impl Future for Bomb {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            self.0
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("asked to");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_future_is_dropped_ends_no_task() {
+        let (mut station, _inbox) = station();
+        let now = station.now();
+        let called = station.call(&mut [], now, || Bomb(Poll::Ready(()))).await;
+        assert!(matches!(called, Called::Panicked(_)));
+        let called = station.call(&mut [], now, || Bomb(Poll::Pending)).await;
+        assert!(matches!(called, Called::Gone));
     }
 }

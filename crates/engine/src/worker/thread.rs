@@ -155,6 +155,10 @@ impl Worker {
         let walked = catch_unwind(AssertUnwindSafe(|| current.walk(&mut caller, emitter, config)));
         let rest = walked.unwrap_or_else(|panic| Rest::Failed(HandlerError::panicked(&*panic)));
         let now = self.config.clock.now();
+        // Nobody hands over what is open while the next call blocks.
+        if self.calls.is_very_slow() && !matches!(rest, Rest::Parked) {
+            self.emitter.flush(now);
+        }
         let report = match rest {
             Rest::Ended => current.progress.end(now, None),
             Rest::Withdrawn => {

@@ -81,7 +81,11 @@ fn what_has_ended_is_told_before_a_call_that_may_take_long() {
     bench.fetched(0, 1, 0, 10);
     bench.settle();
     assert_eq!(bench.offsets(0), [0, 1, 2, 3]);
-    assert_eq!(bench.proposals()[&0].0, 3, "a worker that knows nothing of its calls tells at once");
+    assert_eq!(
+        bench.proposals()[&0].0,
+        3,
+        "a worker that knows nothing of its calls tells at once"
+    );
     // Quick calls are told in runs, until one in many is slow.
     let mut bench = Bench::new(1, Order::Partition);
     bench.assign(0, 1, 0, none());
@@ -102,4 +106,19 @@ fn what_has_ended_is_told_before_a_call_that_may_take_long() {
     assert_eq!(bench.offsets(0).len(), 503, "the lane is told after each");
     bench.settle();
     assert_eq!(bench.proposals()[&0].0, 511);
+}
+
+#[test]
+fn what_was_emitted_is_sent_before_a_call_that_may_take_very_long() {
+    let mut bench = Bench::new(1, Order::Partition);
+    bench.script.lock().unwrap().emit = true;
+    let flushes = |bench: &Bench| bench.outlets[1].0.lock().unwrap().flushes;
+    bench.assign(0, 1, 0, none());
+    bench.fetched(0, 1, 0, 3);
+    bench.settle();
+    assert_eq!(flushes(&bench), 0);
+    bench.script.lock().unwrap().blocks = Duration::from_secs(1);
+    bench.fetched(0, 1, 3, 3);
+    bench.settle();
+    assert!(flushes(&bench) >= 3);
 }
