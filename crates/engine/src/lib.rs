@@ -24,6 +24,7 @@ mod control;
 pub mod dead_letter;
 mod decode;
 mod departure;
+pub mod detail;
 pub mod emit;
 pub mod engine;
 pub mod error;

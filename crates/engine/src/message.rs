@@ -10,6 +10,7 @@ use onrush_runtime::Instant;
 use crate::assignment::{Holding, Origin};
 use crate::commit::{Proposal, Verdict};
 use crate::completed::{CompletedSet, OffsetRun};
+use crate::detail::Slowest;
 use crate::emit::{Delivery, Settled};
 use crate::error::{PartitionStopped, StopReason};
 use crate::failure::Failure;
@@ -125,6 +126,8 @@ pub struct Report {
     pub done: Vec<OffsetRun>,
     /// Events that took longer than an event may.
     pub overdue: u64,
+    /// The event that took longest, if it was long.
+    pub slowest: Option<Slowest>,
     /// The event that failed.
     pub failed: Option<Failure>,
     /// The run came back; this was not started.

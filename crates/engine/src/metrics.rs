@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use onrush_kafka::{Credit, TopicPartition};
 
+use crate::detail::Detail;
+
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -106,6 +108,8 @@ pub struct PartitionCells {
     pub parked_keys: AtomicU64,
     /// Bytes of events that wait for one.
     pub parked_bytes: AtomicU64,
+    /// Changed once per commit interval, by the lane.
+    pub detail: Mutex<Detail>,
 }
 
 /// All cells of an engine.
@@ -305,6 +309,7 @@ pub struct PartitionState {
     pub paused: bool,
     pub parked_keys: u64,
     pub parked_bytes: u64,
+    pub detail: Detail,
 }
 
 impl PartitionState {
@@ -330,6 +335,7 @@ impl PartitionState {
             paused: count(&cells.paused) != 0,
             parked_keys: count(&cells.parked_keys),
             parked_bytes: count(&cells.parked_bytes),
+            detail: cells.detail.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 

@@ -9,8 +9,8 @@
 //! failed, and there is no token to send them to the dead letters, or the answer is to pause).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::commit::{CommitState, METADATA_FLOOR, Proposal};
 use crate::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 use crate::config::{Order, Sabotage};
 use crate::departure::{Bucket, Gate, Leaving};
+use crate::detail::Observer;
 use crate::error::StopReason;
 use crate::failure::{Failure, HandlerError};
 use crate::incident::Incidents;
@@ -100,6 +101,7 @@ pub(crate) struct Partition {
     pub(crate) hooks: usize,
     /// When something is to be tried again.
     pub(crate) due: Option<Instant>,
+    pub(crate) observer: Observer,
 }
 
 impl Partition {
@@ -145,6 +147,7 @@ impl Partition {
             by_hand: BTreeSet::new(),
             hooks: 0,
             due: None,
+            observer: Observer::default(),
         };
         partition.show();
         partition
@@ -407,6 +410,15 @@ impl Partition {
     pub(crate) fn mark(&mut self, now: Instant, clock: &Clock) {
         let (base, taken) = (self.ledger.base(), self.ledger.taken());
         self.ages.mark(base, taken, now, || clock.wall_millis());
+    }
+
+    /// Shows what is not shown every turn. Called once per commit interval.
+    pub(crate) fn show_detail(&mut self, proposal: Option<&Proposal>, now: Instant) {
+        if let Some(proposal) = proposal {
+            self.observer.proposed(proposal.metadata.len(), self.commit.limit());
+        }
+        let detail = self.observer.look(self.slots.longest(), now);
+        *self.cells.detail.lock().unwrap_or_else(PoisonError::into_inner) = detail;
     }
 
     /// Shows how it stands.

@@ -15,12 +15,13 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use onrush_runtime::random::FixedState;
 
 use crate::assignment::{Holding, Origin};
 use crate::config::{Order, RUN_EVENTS};
+use crate::detail::{HotSlot, KeyStart};
 use crate::source::Batch;
 
 /// The slot of events without order.
@@ -111,6 +112,8 @@ struct Slot {
     /// The emitter that it is bound to.
     bound: Option<usize>,
     out: bool,
+    /// The first event of the run that went out last; to tell its key, not to keep its batch.
+    head: Option<(Weak<Round>, u32)>,
     unfinished: u64,
 }
 
@@ -167,6 +170,18 @@ impl Slots {
     /// Slots that have events without an outcome.
     pub fn busy(&self) -> u64 {
         self.busy
+    }
+
+    /// The slot that has the most events without an outcome, if any has one.
+    pub(crate) fn longest(&self) -> Option<HotSlot> {
+        let (number, slot) = self.slots.iter().enumerate().max_by_key(|(_, s)| s.unfinished)?;
+        let head = slot.head.as_ref().filter(|_| slot.out);
+        let head = head.and_then(|(round, start)| Some((round.upgrade()?, *start)));
+        let queued = || slot.queue.front().map(|piece| (Arc::clone(&piece.round), piece.start));
+        let (round, start) = head.or_else(queued)?;
+        let record = round.batch.record_at(*round.positions.get(start as usize)?).ok()?;
+        let (offset, key) = (record.offset, record.key.map(KeyStart::of));
+        Some(HotSlot { slot: number as u32, events: slot.unfinished, offset, key })
     }
 
     /// Queues `entries` of `batch`.
@@ -229,6 +244,7 @@ impl Slots {
             pieces.push_back(cut);
         }
         slot.queued -= events;
+        slot.head = pieces.front().map(|piece| (Arc::downgrade(&piece.round), piece.start));
         Some((slot.bound, number, pieces))
     }
 
@@ -353,10 +369,7 @@ impl Slots {
 }
 
 /// Takes the events out for which `is_out` is true; how many.
-fn take_out(
-    queue: &mut VecDeque<Piece>,
-    mut is_out: impl FnMut(&Arc<Batch>, u32) -> bool,
-) -> u64 {
+fn take_out(queue: &mut VecDeque<Piece>, mut is_out: impl FnMut(&Arc<Batch>, u32) -> bool) -> u64 {
     let mut left = 0;
     for piece in queue.iter_mut() {
         let round = Arc::clone(&piece.round);

@@ -63,8 +63,12 @@ impl Lane {
                     .iter_mut()
                     .flatten()
                     .filter(|partition| partition.state != State::Leaving);
-                let proposals =
-                    proposals.filter_map(|partition| partition.propose(kind, now)).collect();
+                let proposals = proposals.filter_map(|partition| {
+                    let proposal = partition.propose(kind, now);
+                    partition.show_detail(proposal.as_ref(), now);
+                    proposal
+                });
+                let proposals = proposals.collect();
                 self.control.push(ControlInput::Proposals(self.config.number, proposals));
             }
             LaneInput::Answered(proposal, verdict) => self.answered(&proposal, verdict),
@@ -171,14 +175,14 @@ impl Lane {
     }
 
     fn report(&mut self, report: Report, now: Instant) {
-        let Report { origin, slot, emitter, done, overdue, failed, rest, retried } = report;
+        let Report { origin, slot, emitter, done, overdue, slowest, failed, rest, retried } =
+            report;
         self.cells.overdue.add(overdue);
         for run in done {
             self.settle(Settled { origin, slot, run, outcome: Outcome::Done });
         }
-        if self.current(origin).is_none() {
-            return;
-        }
+        let Some(partition) = self.current(origin) else { return };
+        partition.observer.finished(slowest);
         // Taken out, so that the partition and the lane can be borrowed apart.
         let index = origin.index as usize;
         let Some(mut partition) = self.partitions[index].take() else { return };
@@ -211,9 +215,9 @@ impl Lane {
         let Runner::Workers { pool, .. } = &self.runner else { return };
         for Run { slot, pieces, retried, .. } in pool.recall(origin) {
             let (done, rest) = (Vec::new(), Some(pieces));
-            let (emitter, overdue, failed) = (0, 0, None);
+            let (emitter, overdue, slowest, failed) = (0, 0, None, None);
             self.report(
-                Report { origin, slot, emitter, done, overdue, failed, rest, retried },
+                Report { origin, slot, emitter, done, overdue, slowest, failed, rest, retried },
                 now,
             );
         }

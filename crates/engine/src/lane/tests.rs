@@ -2,6 +2,7 @@
 //! takes is the test's.
 
 mod by_hand;
+mod detail;
 mod failing;
 mod pulling;
 mod waiting;

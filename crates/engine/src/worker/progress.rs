@@ -18,6 +18,7 @@ use onrush_runtime::Instant;
 use crate::assignment::{Holding, Origin};
 use crate::completed::OffsetRun;
 use crate::config::REPORT_INTERVAL;
+use crate::detail::{KeyStart, SLOW_FROM, Slowest};
 use crate::emit::Settled;
 use crate::failure::{Failure, HandlerError};
 use crate::message::Report;
@@ -38,6 +39,8 @@ pub(crate) struct Progress {
     offset: i64,
     /// Events that took longer than they should have.
     overdue: u64,
+    /// The one that took longest.
+    slowest: Option<Slowest>,
     reported: Instant,
     /// The run went back while an event of it was out.
     is_back: bool,
@@ -75,6 +78,7 @@ impl Progress {
             out: 0,
             offset: -1,
             overdue: 0,
+            slowest: None,
             reported: now,
             is_back: false,
             is_gone: false,
@@ -214,10 +218,29 @@ impl Progress {
         Settled { origin, slot, run, outcome: Outcome::Done }
     }
 
-    /// The event that is out took so long.
+    /// The event that was stepped over last took so long.
     #[inline]
     pub(crate) fn took(&mut self, time: Duration, limit: Option<Duration>) {
         self.overdue += u64::from(limit.is_some_and(|limit| time > limit));
+        if time >= SLOW_FROM {
+            self.took_long(time);
+        }
+    }
+
+    #[cold]
+    fn took_long(&mut self, took: Duration) {
+        if self.slowest.is_none_or(|slowest| took > slowest.took) {
+            let key = self.key_of_last();
+            self.slowest = Some(Slowest { offset: self.offset, key, took });
+        }
+    }
+
+    /// The key of the event that was stepped over last.
+    fn key_of_last(&self) -> Option<KeyStart> {
+        let Piece { round, start, .. } = self.run.pieces.front()?;
+        let position = round.positions.get((*start as usize).checked_sub(1)?)?;
+        let record = round.batch.record_at(*position).ok()?;
+        record.key.filter(|_| record.offset == self.offset).map(KeyStart::of)
     }
 
     /// Whether something has ended that is not told, so that a slow event must not hide it.
@@ -341,6 +364,7 @@ impl Progress {
             emitter: self.emitter,
             done: std::mem::take(&mut self.done),
             overdue: std::mem::take(&mut self.overdue),
+            slowest: self.slowest.take(),
             failed,
             rest,
             retried: self.run.retried,
