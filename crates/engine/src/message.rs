@@ -132,7 +132,7 @@ pub struct Report {
     pub failed: Option<Failure>,
     /// The run came back; this was not started.
     pub rest: Option<VecDeque<Piece>>,
-    /// What kind of run it was; see [`Run::retried`].
+    /// What kind of run it was; see `Run::retried`.
     pub retried: Option<Retried>,
 }
 

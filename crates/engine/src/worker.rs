@@ -1,10 +1,10 @@
 //! Workers: they take runs from the [`pool`](crate::pool), and run the events of each one after the
 //! other.
 //!
-//! What is common to all is the state of a run at work, [`Progress`]: which event is next, what has
+//! What is common to all is the state of a run at work, `Progress`: which event is next, what has
 //! ended and is not told yet, what goes back. It does no I/O and calls nothing; who drives it is a
-//! thread that calls a handler which may block ([`thread`]), or a task that awaits one ([`task`],
-//! [`batch`]; the tasks of a [`group`] share an emitter).
+//! thread that calls a handler which may block (`thread`), or a task that awaits one (`task`,
+//! `batch`; the tasks of a `group` share an emitter).
 //!
 //! A run ends when all its events were called, when one failed, or when its partition was
 //! withdrawn; what was not started goes back to the lane. Finished events are told at the run's end

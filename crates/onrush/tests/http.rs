@@ -1,4 +1,5 @@
 //! What a consumer shows over HTTP.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test speaks HTTP by hand")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

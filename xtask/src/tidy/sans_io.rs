@@ -6,7 +6,7 @@ use super::source::has_word;
 use super::{Finding, Tree};
 
 /// A module's file and the folder of its parts.
-const MACHINES: [&str; 15] = [
+const MACHINES: [&str; 20] = [
     "crates/broker/src/core",
     "crates/broker/src/groups",
     "crates/broker/src/journal",
@@ -20,8 +20,13 @@ const MACHINES: [&str; 15] = [
     "crates/engine/src/completed",
     "crates/engine/src/lane",
     "crates/engine/src/ledger",
+    "crates/engine/src/metadata",
+    "crates/engine/src/parked",
+    "crates/engine/src/pool",
     "crates/engine/src/slot",
-    "crates/engine/src/worker",
+    "crates/engine/src/worker/outbox",
+    "crates/engine/src/worker/progress",
+    "crates/engine/src/worker/thread",
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use onrush::{Consumer, HandlerError};
+use onrush_runtime::Clock;
 use serde_json::{Value, json};
 
 use crate::target::{Target, on_every_cluster};
@@ -32,7 +34,7 @@ fn dead_letters(target: &Target, events: usize) -> String {
             let value = String::from_utf8_lossy(event.value.unwrap_or_default()).into_owned();
             let number: usize = value.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
             match number % 3 {
-                0 if number % 2 == 0 => Err(HandlerError::dead_letter(format!("no {value}"))),
+                0 if number.is_multiple_of(2) => Err(HandlerError::dead_letter(format!("no {value}"))),
                 0 => Err(HandlerError::dead_letter("odd")),
                 _ => Ok(()),
             }
@@ -40,9 +42,9 @@ fn dead_letters(target: &Target, events: usize) -> String {
         .start()
         .expect("it starts");
     let lettered = || running.handle().snapshot().total.dead_lettered as usize;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Clock::System.now() + Duration::from_secs(60);
     while lettered() < events.div_ceil(3) {
-        assert!(std::time::Instant::now() < deadline, "{} dead letters", lettered());
+        assert!(Clock::System.now() < deadline, "{} dead letters", lettered());
         std::thread::yield_now();
     }
     running.stop().expect("it ends well");

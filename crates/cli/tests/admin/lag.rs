@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use onrush::{Consumer, HandlerError};
+use onrush_runtime::Clock;
 use serde_json::{Value, json};
 
 use crate::target::{Target, on_every_cluster};
@@ -39,8 +40,8 @@ fn a_group_without_members_is_behind_by_what_it_has_not_committed() {
         assert_eq!(rows, [(&json!(30), &json!(0)), (&json!(0), &json!(0))]);
         assert_eq!(partitions[1]["behind_ms"], 0);
         // The first unfinished record has the timestamp 11,000.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-        let behind = u128::from(partitions[0]["behind_ms"].as_u64().expect("a number"));
+        let now = Clock::System.wall_millis().unsigned_abs();
+        let behind = partitions[0]["behind_ms"].as_u64().expect("a number");
         assert!(now - 60_000 < behind && behind < now, "{behind}");
         assert!(findings(&report).contains(&"NoMembers"), "{report}");
         assert_eq!(lag(target, &[&group, "--levels", "5,10,20"])["level"], "emergency");
