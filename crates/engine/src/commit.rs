@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_commit_is_not_a_success_and_never_goes_backwards() {
+    fn trap_09_a_refused_commit_is_not_a_success_and_never_goes_backwards() {
         let mut ledger = taken(10);
         let mut state = CommitState::new(None, ledger.version(), Vec::new());
         ledger.finish(1, OffsetRun::new(0, 4)).unwrap();

@@ -9,6 +9,8 @@
 //! always wakes somebody (trap 36: no wake-up rests on an edge that may have passed). The last one
 //! that became idle is woken first: what it works with is still warm.
 
+mod turns;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +18,7 @@ use onrush_runtime::Wake;
 
 use crate::assignment::Origin;
 use crate::slot::Run;
+use turns::Turns;
 
 /// Who takes runs.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ struct Rest {
 
 #[derive(Debug, Default)]
 struct Queues {
-    free: VecDeque<Run>,
+    free: Turns,
     /// By emitter.
     bound: Vec<VecDeque<Run>>,
     rests: Vec<Rest>,
@@ -60,7 +63,7 @@ impl Pool {
     pub fn new(takers: Vec<Taker>) -> Self {
         let emitters = takers.iter().map(|taker| taker.emitter + 1).max().unwrap_or(0);
         let queues = Queues {
-            free: VecDeque::new(),
+            free: Turns::default(),
             bound: std::iter::repeat_with(VecDeque::new).take(emitters).collect(),
             rests: vec![Rest::default(); takers.len()],
             idle: vec![Vec::new(); emitters],
@@ -86,7 +89,7 @@ impl Pool {
                         woken.extend(queues.rouse(emitter));
                     }
                     None => {
-                        queues.free.push_back(run);
+                        queues.free.push(run);
                         woken.extend(queues.rouse_any());
                     }
                 }
@@ -121,7 +124,8 @@ impl Pool {
         let mut queues = self.locked();
         let Queues { free, bound, .. } = &mut *queues;
         let mut recalled = Vec::new();
-        for queue in std::iter::once(free).chain(bound) {
+        free.recall(origin, &mut recalled);
+        for queue in bound {
             let all = std::mem::take(queue);
             let (ours, others): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|run| run.origin == origin);
@@ -144,7 +148,7 @@ impl Pool {
 
 impl Queues {
     fn pop(&mut self, emitter: usize) -> Option<Run> {
-        self.bound[emitter].pop_front().or_else(|| self.free.pop_front())
+        self.bound[emitter].pop_front().or_else(|| self.free.pop())
     }
 
     fn rest(&mut self, taker: usize, emitter: usize, idle: bool) {
@@ -193,6 +197,10 @@ mod tests {
     use crate::source::{Opener, Source};
 
     fn run(slot: u32, token: u64) -> Run {
+        run_of(0, slot, token)
+    }
+
+    fn run_of(index: u32, slot: u32, token: u64) -> Run {
         let (mut source, mut opener) = (Source::default(), Opener::new(1 << 20));
         let value = b"value".as_slice();
         source.push(slice([batch(0, Compression::None, &[(None, value); 4])], 4));
@@ -203,7 +211,7 @@ mod tests {
         let pieces = VecDeque::from([Piece { round, start: 0, end: 4 }]);
         Run {
             holding: Arc::new(Holding::new(assignment, token)),
-            origin: Origin { lane: 0, index: 0, token },
+            origin: Origin { lane: 0, index, token },
             slot,
             pieces,
             retried: None,
@@ -248,6 +256,18 @@ mod tests {
         assert!(pool.take(2).is_none() && pool.take(2).is_none());
         pool.give(&mut vec![(None, run(5, 1))]);
         assert!(is_woken(&pool, 2));
+    }
+
+    #[test]
+    fn trap_35_a_partition_that_comes_later_does_not_wait_behind_the_runs_of_others() {
+        let pool = pool();
+        pool.give(&mut (0..100).map(|slot| (None, run(slot, 1))).collect());
+        pool.give(&mut vec![(None, run_of(1, 200, 2)), (None, run_of(3, 300, 3))]);
+        let next: Vec<_> = (0..5).filter_map(|_| pool.take(0)).map(|run| run.slot).collect();
+        assert_eq!(next, [0, 200, 300, 1, 2]);
+        let origin = Origin { lane: 0, index: 0, token: 1 };
+        assert_eq!((pool.recall(origin).len(), pool.waiting()), (97, 0));
+        assert!(pool.take(0).is_none());
     }
 
     #[test]

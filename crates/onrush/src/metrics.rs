@@ -160,7 +160,7 @@ mod tests {
 
     /// `docs/metrics.md` has a row per metric, in order, with the words of its help.
     #[test]
-    fn the_page_lists_every_metric() {
+    fn trap_57_the_page_lists_every_metric_by_its_name() {
         let page = include_str!("../../../docs/metrics.md");
         let is_metric =
             |line: &&str| line.contains("` | counter |") || line.contains("` | gauge |");

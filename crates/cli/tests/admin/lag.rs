@@ -26,7 +26,7 @@ fn lag(target: &Target, arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn a_group_without_members_is_behind_by_what_it_has_not_committed() {
+fn trap_49_a_group_without_members_is_behind_by_what_it_has_not_committed() {
     on_every_cluster(|target| {
         target.create(3);
         target.send(2, 40);
@@ -58,7 +58,7 @@ fn a_group_without_members_is_behind_by_what_it_has_not_committed() {
 }
 
 #[test]
-fn a_log_that_was_trimmed_or_is_shorter_than_the_commit_is_told() {
+fn trap_49_a_log_that_was_trimmed_or_is_shorter_than_the_commit_is_told() {
     on_every_cluster(|target| {
         target.create(2);
         target.send(2, 20);

@@ -74,7 +74,7 @@ impl Lane {
             LaneInput::Answered(proposal, verdict) => self.answered(&proposal, verdict),
             LaneInput::Revoke(partition, deadline) => self.revoke(&partition, deadline, now),
             LaneInput::Release(partition) => self.leave(&partition),
-            LaneInput::Lost(partition) => self.leave(&partition),
+            LaneInput::Lost(partition) => self.lose(&partition, now),
             LaneInput::HookDone(origin) => self.hook_done(origin),
             LaneInput::Share(share) => self.share = share,
             LaneInput::Topic(topic, result) => self.topic(&topic, result),
@@ -289,6 +289,20 @@ impl Lane {
         if let Runner::Workers { inboxes, .. } = &self.runner {
             inboxes.iter().for_each(|inbox| inbox.push(WorkerInput::Flush));
         }
+    }
+
+    /// The partition has gone, without a drain: what runs here may run elsewhere already.
+    fn lose(&mut self, name: &TopicPartition, now: Instant) {
+        if let Some(index) = self.indexes.get(name).map(|index| *index as usize) {
+            self.recall(index, now);
+            if let Some(partition) = &mut self.partitions[index]
+                && partition.state != State::Leaving
+            {
+                partition.forget_unstarted();
+                self.cells.left_running.add(partition.running());
+            }
+        }
+        self.leave(name);
     }
 
     /// The partition goes: no outcome of it counts any more.

@@ -4,6 +4,7 @@
 mod by_hand;
 mod detail;
 mod failing;
+mod leaving;
 mod pulling;
 mod waiting;
 

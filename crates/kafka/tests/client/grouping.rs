@@ -137,7 +137,7 @@ async fn a_commit_with_metadata_is_read_back_and_strangers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
+async fn trap_06_a_commit_under_an_old_epoch_is_repeated_under_the_new_one() {
     let target = Target::start().await;
     let client = target.client().await;
     let topic = target.topic(&client, "stale", 4).await;

@@ -179,6 +179,21 @@ fn a_fenced_member_loses_everything_and_joins_again_with_nothing() {
     }
 }
 
+/// Fenced while partitions are being given back: those are lost as well, and not released later.
+#[test]
+fn trap_15_a_loss_while_partitions_are_given_back_is_a_loss_of_all() {
+    let mut bench = Bench::joined(&[0, 1]);
+    bench.tick(200);
+    assert_eq!(told(&bench.answer(1, Some(&[0]))), [&GroupEvent::Revoked(names(&[1]))]);
+    bench.tick(200);
+    let actions = bench.refuse(ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(told(&actions), [&GroupEvent::Lost(names(&[0, 1]))]);
+    assert!(bench.member.owned().is_empty(), "nothing can be committed any more");
+    bench.answer(5, Some(&[1]));
+    assert!(told(&bench.release(1)).is_empty(), "that was of the old assignment");
+    assert_eq!(bench.member.owned().len(), 1);
+}
+
 #[test]
 fn after_a_failure_everything_is_said_again_to_a_coordinator_that_is_looked_up() {
     let mut bench = Bench::joined(&[0]);
