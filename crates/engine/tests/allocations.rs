@@ -19,7 +19,7 @@ use onrush_engine::{AsyncContext, Context, Event, HandlerError, Order, OwnedEven
 use onrush_kafka::{Credit, TopicPartition};
 use onrush_record::header::set_base_offset;
 use onrush_record::{BatchBuilder, Compression, Compressor};
-use onrush_runtime::{Clock, Instant, Random, Step, Wake, Work};
+use onrush_runtime::{Clock, Executor, Instant, Random, Step, Wake, Work};
 
 struct Counting;
 
@@ -190,6 +190,7 @@ fn tasks(inbox: &Arc<Inbox<LaneInput>>) -> Runner {
             NonZeroU64::new(length).map(drop).ok_or_else(|| HandlerError::msg("no value"))
         }
     });
+    let executor = Executor::current();
     for (number, task) in tasks.iter().enumerate() {
         let station = StationConfig {
             number,
@@ -198,9 +199,9 @@ fn tasks(inbox: &Arc<Inbox<LaneInput>>) -> Runner {
             pool: Arc::clone(&pool),
             time_limit: Some(std::time::Duration::from_secs(60)),
         };
-        tokio::spawn(handlers.make(number, Station::new(station)));
+        executor.spawn(handlers.make(number, Station::new(station)));
     }
-    tokio::spawn(group.drive());
+    executor.spawn(group.drive());
     Runner::Workers { pool, inboxes: vec![mail] }
 }
 
