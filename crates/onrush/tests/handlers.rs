@@ -1,5 +1,6 @@
 //! Handlers of every shape through the public library: wrapped, typed, awaited on the caller's runtime or on one of their
 //! own.
+#![expect(clippy::disallowed_methods, reason = "a test waits for real threads")]
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
