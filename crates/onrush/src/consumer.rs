@@ -66,6 +66,13 @@ impl Consumer {
         self
     }
 
+    /// Names the member across restarts (static membership): when it has ended in order, its partitions wait for it, as
+    /// long as a session lasts, and move to nobody. No other member may have the name.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.engine.instance = Some(name.into());
+        self
+    }
+
     /// Reads this topic; call it again for more topics.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.engine.topics.push(topic.into());

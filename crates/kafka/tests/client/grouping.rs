@@ -267,6 +267,36 @@ async fn trap_13_a_commit_of_an_earlier_assignment_does_not_move_the_offset_of_a
     first.leave().await;
 }
 
+/// It says that it will be back, and its partitions wait for it.
+#[tokio::test]
+async fn a_static_member_that_restarts_moves_no_partition() {
+    let target = Target::start().await;
+    let client = target.client().await;
+    let topic = target.topic(&client, "static", 4).await;
+    let config = GroupConfig::new(target.unique("group"), [topic.to_string()]);
+    let named = GroupConfig { instance_id: Some("one".to_owned()), ..config.clone() };
+    let (first, mut first_events) =
+        Member::join(&client, Executor::current(), named.clone()).await.expect("joined");
+    let mut held = Held::new();
+    until_holding(&first, &mut first_events, &mut held, 4).await;
+    let (other, mut other_events) =
+        Member::join(&client, Executor::current(), config).await.expect("joined");
+    until_holding(&first, &mut first_events, &mut held, 2).await;
+    until_holding(&other, &mut other_events, &mut Held::new(), 2).await;
+
+    first.leave().await;
+    assert!(timeout(Duration::from_millis(700), other_events.recv()).await.is_err());
+    let (again, mut again_events) =
+        Member::join(&client, Executor::current(), named).await.expect("joined");
+    let mut held_again = Held::new();
+    until_holding(&again, &mut again_events, &mut held_again, 2).await;
+    assert_ne!(again.member_id(), first.member_id());
+    assert!(held_again.keys().eq(held.keys()), "{held_again:?} {held:?}");
+    assert!(timeout(Duration::from_millis(700), other_events.recv()).await.is_err());
+    again.leave().await;
+    other.leave().await;
+}
+
 #[tokio::test]
 async fn a_subscription_to_nothing_is_refused_by_name() {
     let target = Target::start().await;

@@ -32,12 +32,13 @@ fn a_member_that_leaves_hands_over_what_it_has_not_finished_and_nothing_else() {
     assert_eq!(times.len() as u64, EVENTS);
     let repeated: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     assert!(repeated.is_empty(), "{repeated:?}");
+    crew.assert_in_order();
 }
 
 /// A handler that never returns holds its partition for the drain's deadline, not for ever; the events it did not finish are
 /// repeated by the next owner, and no others.
 #[test]
-fn a_handler_that_never_returns_does_not_keep_its_partition() {
+fn trap_07_a_handler_that_never_returns_does_not_keep_its_partition() {
     let crew = Crew::new("stuck", 4);
     crew.fill(400);
     let start = |number: usize| {
