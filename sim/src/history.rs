@@ -1,12 +1,14 @@
 //! The history of a run, and the checker that judges it.
 //!
 //! What must hold (the words are those of Jepsen's Kafka workload where it has one):
-//! - *lost*: every event of the final log that was acknowledged has a finished call at its offset. Every acknowledged event is
-//!   in the final log, as far as the broker's policy of syncing promises it ([`Promise`]);
+//! - *lost*: every event of the final log that was acknowledged has a finished call at its offset or in a retry topic, or is
+//!   a dead letter (unless the broker lost that, as far as it may). Every acknowledged event is in the final log, as far as the
+//!   broker's policy of syncing promises it ([`Promise`]);
 //! - *committed early*: no committed offset was ever seen above an offset without a finished call (judged from the last
 //!   loss of log bytes on: before it, other records stood at the same offsets);
 //! - *committed beyond the log*: no committed offset was ever seen above the end of the log;
-//! - *reordered*: within one assignment the calls of a key rise in offset, and one that failed is followed by its next try;
+//! - *reordered*: within one assignment the calls of a key rise in offset, and one that failed is followed by its next try,
+//!   unless that was its last one. In retry topics there is no order;
 //! - *overlap*: within one assignment no two calls of a key run at once;
 //! - *stuck*: after the faults end, everything is committed in bounded time.
 
@@ -48,6 +50,8 @@ impl Payload {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) life: Life,
+    /// It was in a retry topic; partition and offset are those where it came from.
+    pub(crate) moved: bool,
     pub(crate) partition: i32,
     pub(crate) epoch: i32,
     /// How often the handler was told of the partition: a cut log is read again from further down, as an assignment anew.
@@ -58,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) until: Instant,
     /// It is to be tried again before any later event of its key.
     pub(crate) failed: bool,
+    /// It failed for the last time: it may leave for a retry topic or the dead letters.
+    pub(crate) leaves: bool,
 }
 
 /// Committed offset and log end of a partition, read in this order.
@@ -75,6 +81,12 @@ pub(crate) struct Logged {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) payload: Payload,
+}
+
+impl Logged {
+    fn place(&self) -> (i32, i64, u64) {
+        (self.partition, self.offset, self.payload.id)
+    }
 }
 
 /// What the broker promises of an event that it acknowledged.
@@ -200,12 +212,17 @@ impl History {
         assignments.saturating_sub(u64::from(partitions.unsigned_abs()))
     }
 
-    /// Judges the run.
-    pub(crate) fn check(&self, log: &[Logged], promise: Promise) -> Vec<Violation> {
+    /// Judges the run by the final log, and by the dead letters (at the place where they came from).
+    pub(crate) fn check(
+        &self,
+        log: &[Logged],
+        letters: &[Logged],
+        promise: Promise,
+    ) -> Vec<Violation> {
         let events = self.events();
         let mut violations = Vec::new();
         let finished = events.finished();
-        events.check_lost(log, promise, &finished, &mut violations);
+        events.check_lost(log, letters, promise, &finished, &mut violations);
         events.check_commits(log, &finished, &mut violations);
         events.check_order(&mut violations);
         violations
@@ -234,19 +251,41 @@ impl Events {
         finished
     }
 
+    /// When an event that leaves was tried for the last time, first.
+    fn left(&self) -> Finished {
+        let mut left = Finished::new();
+        for call in self.calls.iter().filter(|call| call.leaves) {
+            left.entry((call.partition, call.offset, call.payload.id)).or_insert(call.at);
+        }
+        left
+    }
+
+    /// Whether bytes were lost after this that the broker may lose.
+    fn may_be_cut_after(&self, at: Instant, promise: Promise) -> bool {
+        let after = |cut: &Cut| cut.back.is_none_or(|back| at <= back);
+        !matches!(promise, Promise::Everything) && self.cuts.iter().any(after)
+    }
+
     fn check_lost(
         &self,
         log: &[Logged],
+        letters: &[Logged],
         promise: Promise,
         finished: &Finished,
         violations: &mut Vec<Violation>,
     ) {
         let mut logged = BTreeSet::new();
+        let dead: BTreeSet<_> = letters.iter().map(Logged::place).collect();
+        let left = self.left();
+        let is_cut = |place: &(i32, i64, u64)| {
+            left.get(place).is_some_and(|at| self.may_be_cut_after(*at, promise))
+        };
         for record in log {
             logged.insert(record.payload.id);
-            let place = (record.partition, record.offset, record.payload.id);
-            if self.acknowledged.contains_key(&record.payload.id) && !finished.contains_key(&place)
-            {
+            let place = record.place();
+            let has_outcome =
+                finished.contains_key(&place) || dead.contains(&place) || is_cut(&place);
+            if self.acknowledged.contains_key(&record.payload.id) && !has_outcome {
                 violations.push(Violation::Lost {
                     partition: place.0,
                     offset: place.1,
@@ -261,6 +300,7 @@ impl Events {
     }
 
     fn check_commits(&self, log: &[Logged], finished: &Finished, violations: &mut Vec<Violation>) {
+        let left = self.left();
         for sample in &self.samples {
             if sample.committed > sample.log_end {
                 violations.push(Violation::CommittedBeyondLog(*sample));
@@ -276,8 +316,10 @@ impl Events {
                 if self.sent.get(&record.payload.id).is_none_or(|sent| *sent >= sample.at) {
                     continue;
                 }
-                let place = (record.partition, record.offset, record.payload.id);
-                if finished.get(&place).is_none_or(|at| *at > sample.at) {
+                let place = record.place();
+                let has_outcome =
+                    |known: &Finished| known.get(&place).is_some_and(|at| *at <= sample.at);
+                if !has_outcome(finished) && !has_outcome(&left) {
                     violations
                         .push(Violation::CommittedEarly { sample: *sample, offset: record.offset });
                     break;
@@ -288,7 +330,7 @@ impl Events {
 
     fn check_order(&self, violations: &mut Vec<Violation>) {
         let mut last = BTreeMap::<(Life, i32, i32, u32, u64), Call>::new();
-        for call in &self.calls {
+        for call in self.calls.iter().filter(|call| !call.moved) {
             let Some(key) = call.payload.key else { continue };
             let Some(before) =
                 last.insert((call.life, call.partition, call.epoch, call.session, key), *call)
@@ -297,6 +339,7 @@ impl Events {
             };
             // After a call that failed comes the same event, else a later one.
             let in_order = match before.failed {
+                true if before.leaves => call.offset >= before.offset,
                 true => call.offset == before.offset,
                 false => call.offset > before.offset,
             };
@@ -370,6 +413,7 @@ mod tests {
         let until = at + Duration::from_millis(millis);
         Call {
             life: 0,
+            moved: false,
             partition: 0,
             epoch: 1,
             session: 0,
@@ -378,6 +422,7 @@ mod tests {
             at,
             until,
             failed: false,
+            leaves: false,
         }
     }
 
@@ -397,10 +442,10 @@ mod tests {
         let start = Instant::now();
         let history = history(start);
         history.called(call(0, start, 10));
-        assert!(history.check(&[logged(0)], Promise::Everything).is_empty());
+        assert!(history.check(&[logged(0)], &[], Promise::Everything).is_empty());
         history.died(0, start + Duration::from_millis(5));
         assert!(matches!(
-            history.check(&[logged(0)], Promise::Everything)[..],
+            history.check(&[logged(0)], &[], Promise::Everything)[..],
             [Violation::Lost { .. }]
         ));
     }
@@ -410,21 +455,21 @@ mod tests {
         let start = Instant::now();
         let history = history(start);
         assert!(matches!(
-            history.check(&[], Promise::Everything)[..],
+            history.check(&[], &[], Promise::Everything)[..],
             [Violation::Vanished { id: 7 }]
         ));
         assert!(matches!(
-            history.check(&[], Promise::Nothing)[..],
+            history.check(&[], &[], Promise::Nothing)[..],
             [Violation::Vanished { id: 7 }]
         ));
         history.log_was_cut(start + Duration::from_millis(1));
         history.cut_log_is_back(start + Duration::from_millis(2));
         assert!(
-            history.check(&[], Promise::Nothing).is_empty(),
+            history.check(&[], &[], Promise::Nothing).is_empty(),
             "it was acknowledged before the cut"
         );
         assert!(matches!(
-            history.check(&[], Promise::Everything)[..],
+            history.check(&[], &[], Promise::Everything)[..],
             [Violation::Vanished { id: 7 }]
         ));
     }
@@ -435,9 +480,9 @@ mod tests {
         let (history, age) = (history(start), Duration::from_millis(100));
         history.log_was_cut(start + age - Duration::from_millis(1));
         history.cut_log_is_back(start + Duration::from_secs(1));
-        assert!(history.check(&[], Promise::OlderThan(age)).is_empty());
+        assert!(history.check(&[], &[], Promise::OlderThan(age)).is_empty());
         let sooner = Promise::OlderThan(age - Duration::from_millis(1));
-        assert!(matches!(history.check(&[], sooner)[..], [Violation::Vanished { id: 7 }]));
+        assert!(matches!(history.check(&[], &[], sooner)[..], [Violation::Vanished { id: 7 }]));
     }
 
     #[test]
@@ -448,7 +493,7 @@ mod tests {
         let at = start + Duration::from_millis(5);
         history.sampled(Sample { at, partition: 0, committed: 1, log_end: 1 });
         assert!(matches!(
-            history.check(&[logged(0)], Promise::Everything)[..],
+            history.check(&[logged(0)], &[], Promise::Everything)[..],
             [Violation::CommittedEarly { .. }]
         ));
     }
@@ -458,7 +503,7 @@ mod tests {
         let history = History::default();
         history.sampled(Sample { at: Instant::now(), partition: 0, committed: 2, log_end: 1 });
         assert!(matches!(
-            history.check(&[], Promise::Everything)[..],
+            history.check(&[], &[], Promise::Everything)[..],
             [Violation::CommittedBeyondLog(_)]
         ));
     }
@@ -468,7 +513,7 @@ mod tests {
         let start = Instant::now();
         let history = history(start);
         history.called(Call { failed: true, ..call(0, start, 0) });
-        let check = || history.check(&[logged(0)], Promise::Everything);
+        let check = || history.check(&[logged(0)], &[], Promise::Everything);
         assert!(matches!(check()[..], [Violation::Lost { .. }]));
         history.called(call(0, start, 0));
         assert!(check().is_empty());
@@ -483,10 +528,41 @@ mod tests {
         let fell = History::default();
         fell.called(call(1, start, 0));
         fell.called(call(0, start, 0));
-        assert!(matches!(fell.check(&[], Promise::Nothing)[..], [Violation::Reordered { .. }]));
+        assert!(matches!(
+            fell.check(&[], &[], Promise::Nothing)[..],
+            [Violation::Reordered { .. }]
+        ));
         let overlapped = History::default();
         overlapped.called(call(0, start, 10));
         overlapped.called(call(1, start + Duration::from_millis(9), 0));
-        assert!(matches!(overlapped.check(&[], Promise::Nothing)[..], [Violation::Overlap { .. }]));
+        assert!(matches!(
+            overlapped.check(&[], &[], Promise::Nothing)[..],
+            [Violation::Overlap { .. }]
+        ));
+    }
+
+    #[test]
+    fn an_event_that_left_has_its_outcome_in_the_dead_letters_or_a_retry_topic() {
+        let start = Instant::now();
+        let history = history(start);
+        history.called(Call { failed: true, leaves: true, ..call(0, start, 0) });
+        history.called(call(1, start, 0));
+        let check = |letters: &[Logged]| history.check(&[logged(0)], letters, Promise::Everything);
+        assert!(matches!(check(&[])[..], [Violation::Lost { .. }]));
+        assert!(check(&[logged(0)]).is_empty());
+        history.called(Call { moved: true, ..call(0, start, 0) });
+        assert!(check(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_dead_letter_is_lost_with_the_log_only_as_far_as_the_broker_may_lose_it() {
+        let start = Instant::now();
+        let history = history(start);
+        history.called(Call { failed: true, leaves: true, ..call(0, start, 0) });
+        history.log_was_cut(start + Duration::from_millis(1));
+        history.cut_log_is_back(start + Duration::from_millis(2));
+        let check = |promise| history.check(&[logged(0)], &[], promise);
+        assert!(check(Promise::Nothing).is_empty());
+        assert!(matches!(check(Promise::Everything)[..], [Violation::Lost { .. }]));
     }
 }

@@ -62,6 +62,8 @@ enum Sabotage {
     CommitEarly,
     /// Let later events of a key overtake the one that is tried again.
     Overtake,
+    /// Count events that leave for a retry topic or the dead letters as written, without writing them.
+    Vanish,
     /// Acknowledge what is not on the disk yet, though the broker syncs always.
     AckBeforeSync,
 }

@@ -1,6 +1,7 @@
 //! A member of the group: the unmodified engine in a simulated process, with a handler that writes the history.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +41,11 @@ impl Member {
     ) -> Self {
         let config = config(plan);
         let (random, history) = (plan.random.fork(), history.clone());
-        let failing = plan.failing;
+        let failing = Failing {
+            chance: plan.failing,
+            attempts: plan.attempts.map(NonZeroU32::get),
+            doomed: plan.doomed,
+        };
         let factory = move |place: Place| Recorder {
             life,
             on_worker: !matches!(place, Place::Lane(_)),
@@ -110,6 +115,7 @@ fn config(plan: &Plan) -> EngineConfig {
         None | Some(crate::Sabotage::AckBeforeSync) => Sabotage::None,
         Some(crate::Sabotage::CommitEarly) => Sabotage::CommitEarly,
         Some(crate::Sabotage::Overtake) => Sabotage::Overtake,
+        Some(crate::Sabotage::Vanish) => Sabotage::Vanish,
     };
     let lanes = std::num::NonZeroUsize::MIN.saturating_add(plan.lanes - 1);
     EngineConfig {
@@ -117,9 +123,58 @@ fn config(plan: &Plan) -> EngineConfig {
         sabotage,
         lanes,
         in_flight: plan.in_flight,
-        // Every event succeeds in the end, or the checker calls it lost.
-        failures: FailurePolicy { retry: RetryPolicy::forever(), ..FailurePolicy::default() },
+        failures: FailurePolicy {
+            retry: RetryPolicy { attempts: plan.attempts, ..RetryPolicy::default() },
+            retry_topics: plan.rungs.clone(),
+            ..FailurePolicy::default()
+        },
         ..EngineConfig::new(GROUP, [TOPIC])
+    }
+}
+
+/// Which calls fail.
+#[derive(Clone, Copy)]
+struct Failing {
+    /// Of 64 calls, this many.
+    chance: u64,
+    /// Tries after which an event leaves.
+    attempts: Option<u32>,
+    /// Of 128 events, this many whenever they are tried; every other one leaves at once.
+    doomed: u64,
+}
+
+impl Failing {
+    /// How a call ends, and whether its event leaves if it may.
+    fn draw(self, id: u64, attempt: u32, random: &Random) -> Ending {
+        if id % 128 < self.doomed && id % 2 == 0 {
+            return Ending::DeadLetter;
+        }
+        let fails = random.chance(self.chance, 64) || id % 128 < self.doomed;
+        match self.attempts {
+            _ if !fails => Ending::Success,
+            Some(most) if attempt >= most => Ending::LastFailure,
+            _ => Ending::Failure,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Success,
+    /// It is tried again.
+    Failure,
+    /// It leaves, if there is a token for it.
+    LastFailure,
+    DeadLetter,
+}
+
+impl Ending {
+    fn result(self) -> Result<(), HandlerError> {
+        match self {
+            Self::Success => Ok(()),
+            Self::Failure | Self::LastFailure => Err(HandlerError::msg("the seed says so")),
+            Self::DeadLetter => Err(HandlerError::dead_letter("the seed says so")),
+        }
     }
 }
 
@@ -127,8 +182,7 @@ struct Recorder {
     life: Life,
     /// Inline on a lane, calls take no time.
     on_worker: bool,
-    /// Of 64 calls, this many fail.
-    failing: u64,
+    failing: Failing,
     random: Random,
     history: History,
     /// By partition: how often it was assigned. Every worker is told of every assignment.
@@ -136,8 +190,12 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// How long the call takes, and whether it fails then.
-    fn call(&mut self, event: &Event<'_>) -> Result<(Duration, bool), HandlerError> {
+    /// How long the call takes, and how it ends then.
+    fn call(
+        &mut self,
+        event: &Event<'_>,
+        attempt: u32,
+    ) -> Result<(Duration, Ending), HandlerError> {
         let payload = event
             .value
             .and_then(Payload::from_bytes)
@@ -145,38 +203,41 @@ impl Recorder {
         let at = Instant::now();
         let longest = LONGEST_CALL * if self.random.chance(1, 100) { 10 } else { 1 };
         let took = Duration::from_millis(self.random.below(longest.as_millis() as u64 + 1));
-        let failed = self.random.chance(self.failing, 64);
+        let ending = self.failing.draw(payload.id, attempt, &self.random);
+        let failed = ending != Ending::Success;
+        let origin = event.origin();
         // A call that fails is over at once.
         let took = if self.on_worker && !failed { took } else { Duration::ZERO };
         self.history.called(Call {
             life: self.life,
-            partition: event.partition,
+            moved: *event.topic != *origin.topic,
+            partition: origin.partition,
             epoch: event.epoch,
             session: self.sessions.get(&event.partition).copied().unwrap_or(0),
-            offset: event.offset,
+            offset: origin.offset,
             payload,
             at,
             until: at + took,
             failed,
+            leaves: matches!(ending, Ending::LastFailure | Ending::DeadLetter),
         });
-        Ok((took, failed))
+        Ok((took, ending))
     }
 
     fn told(&mut self, assignment: &Assignment) {
+        if *assignment.topic != *TOPIC {
+            return;
+        }
         *self.sessions.entry(assignment.partition).or_default() += 1;
         self.history.assigned(self.life, assignment.partition, assignment.epoch);
     }
 }
 
-fn result(failed: bool) -> Result<(), HandlerError> {
-    if failed { Err(HandlerError::msg("the seed says so")) } else { Ok(()) }
-}
-
 impl Handler for Recorder {
     fn each(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
-        let (took, failed) = self.call(event)?;
+        let (took, ending) = self.call(event, cx.attempt())?;
         cx.finish_after(took);
-        result(failed)
+        ending.result()
     }
 
     fn assigned(&mut self, assignment: &Assignment) {
@@ -185,10 +246,10 @@ impl Handler for Recorder {
 }
 
 impl AsyncHandler for Recorder {
-    async fn each(&mut self, event: OwnedEvent, _: AsyncContext) -> Result<(), HandlerError> {
-        let (took, failed) = self.call(&event.borrowed())?;
+    async fn each(&mut self, event: OwnedEvent, cx: AsyncContext) -> Result<(), HandlerError> {
+        let (took, ending) = self.call(&event.borrowed(), cx.attempt())?;
         tokio::time::sleep(took).await;
-        result(failed)
+        ending.result()
     }
 
     fn assigned(&mut self, assignment: &Assignment) {

@@ -1,5 +1,6 @@
 //! What a seed decides before a run: sizes, faults and when they happen.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use onrush_broker::Fsync;
@@ -29,6 +30,12 @@ pub(crate) struct Plan {
     pub(crate) in_flight: u64,
     /// Of 64 calls, this many fail and are tried again.
     pub(crate) failing: u64,
+    /// How often an event is tried before it leaves for a retry topic or the dead letters.
+    pub(crate) attempts: Option<NonZeroU32>,
+    /// Delays of the retry topics.
+    pub(crate) rungs: Vec<Duration>,
+    /// Of 128 events, this many fail whenever they are tried.
+    pub(crate) doomed: u64,
     pub(crate) max_delay_millis: u64,
     pub(crate) faults: Vec<(Duration, Fault)>,
     pub(crate) sabotage: Option<Sabotage>,
@@ -125,8 +132,12 @@ impl Plan {
             // What was acknowledged may then be lost, whatever its age.
             faults.retain(|(_, fault)| !matches!(fault, Fault::FailSyncs(..)));
         }
+        let leaving = Leaving::draw(&random.fork(), sabotage);
         Self {
             seed,
+            attempts: leaving.attempts,
+            rungs: leaving.rungs,
+            doomed: leaving.doomed,
             partitions: 1 + random.below(4) as i32,
             events: 500 + random.below(1_500),
             keys: 1 + random.below(40),
@@ -141,6 +152,33 @@ impl Plan {
             faults,
             sabotage,
             random,
+        }
+    }
+}
+
+/// Which events leave their topic, and how.
+struct Leaving {
+    attempts: Option<NonZeroU32>,
+    rungs: Vec<Duration>,
+    doomed: u64,
+}
+
+impl Leaving {
+    fn draw(random: &Random, sabotage: Option<Sabotage>) -> Self {
+        let leaves = match sabotage {
+            Some(Sabotage::Overtake) => false,
+            Some(Sabotage::Vanish) => true,
+            _ => random.chance(1, 2),
+        };
+        let rungs = [300 + random.below(500), 1_000 + random.below(3_000)];
+        let rungs = rungs.into_iter().take(random.below(3) as usize).map(Duration::from_millis);
+        match leaves {
+            true => Self {
+                attempts: NonZeroU32::new(2 + random.below(3) as u32),
+                rungs: rungs.collect(),
+                doomed: 1 + random.below(2),
+            },
+            false => Self { attempts: None, rungs: Vec::new(), doomed: 0 },
         }
     }
 }

@@ -11,7 +11,7 @@ use onrush_broker::{Broker, BrokerConfig};
 use onrush_kafka::{
     At, Client, ClientConfig, FetchConfig, FetchEvent, FetchSink, Fetched, Fetcher, TopicPartition,
 };
-use onrush_record::{Decompressor, batches, records};
+use onrush_record::{Decompressor, Record, batches, records};
 use onrush_runtime::disk::MemoryDisk;
 use onrush_runtime::net::Faults as NetFaults;
 use onrush_runtime::simulation::{Hosts, Simulation};
@@ -32,7 +32,8 @@ pub(crate) const GROUP: &str = "group";
 const BROKER: &str = "broker:9092";
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(400);
 /// After the last fault, everything must be committed within this time.
-const SETTLING: Duration = Duration::from_secs(300);
+const SETTLING: Duration = Duration::from_secs(900);
+const DEAD_LETTERS: &str = "events.dead-letter";
 const SESSION: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -47,6 +48,7 @@ pub(crate) struct Faults {
     pub(crate) failed_syncs: u64,
     pub(crate) cuts: u64,
     pub(crate) hand_overs: u64,
+    pub(crate) dead_letters: u64,
 }
 
 impl Faults {
@@ -59,6 +61,7 @@ impl Faults {
         self.failed_syncs += other.failed_syncs;
         self.cuts += other.cuts;
         self.hand_overs += other.hand_overs;
+        self.dead_letters += other.dead_letters;
     }
 }
 
@@ -66,7 +69,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} full disks, {} failed syncs, {} cuts",
+            "{} member crashes, {} member restarts, {} hand-overs, {} broker restarts ({} lost bytes), {} full disks, {} failed syncs, {} cuts, {} dead letters",
             self.member_crashes,
             self.member_restarts,
             self.hand_overs,
@@ -74,7 +77,8 @@ impl fmt::Display for Faults {
             self.lossy_restarts,
             self.full_disks,
             self.failed_syncs,
-            self.cuts
+            self.cuts,
+            self.dead_letters
         )
     }
 }
@@ -167,8 +171,19 @@ impl World {
         self.stop_members().await;
         violations.append(&mut self.violations);
         self.faults.hand_overs = self.history.hand_overs(self.plan.partitions);
-        match timeout(SETTLING, read_log(&client, self.plan.partitions)).await {
-            Ok(Some(log)) => violations.extend(self.history.check(&log, self.plan.promise())),
+        let logs = async {
+            let log = read_log(&client, &partitions(TOPIC, self.plan.partitions), logged).await?;
+            let client = &client;
+            let _ = client.refresh(&[DEAD_LETTERS.into()]).await;
+            let letters = client.topic(DEAD_LETTERS).map_or(0, |_| 1);
+            let letters = read_log(client, &partitions(DEAD_LETTERS, letters), dead_letter).await?;
+            Some((log, letters))
+        };
+        match timeout(SETTLING, logs).await {
+            Ok(Some((log, letters))) => {
+                self.faults.dead_letters = letters.len() as u64;
+                violations.extend(self.history.check(&log, &letters, self.plan.promise()));
+            }
             Ok(None) | Err(_) => {
                 violations.push(Violation::Stuck { what: "the log cannot be read".to_owned() })
             }
@@ -288,7 +303,7 @@ impl World {
     /// Returns when every partition's committed offset is the end of its log.
     async fn settled(&self, client: &Client) {
         loop {
-            if let Some(samples) = read_sample(client, self.plan.partitions).await
+            if let Some(samples) = read_sample(client, &self.all_partitions()).await
                 && samples.iter().all(|sample| sample.committed == sample.log_end)
             {
                 return;
@@ -297,8 +312,15 @@ impl World {
         }
     }
 
+    /// Those of the topic, and of its retry topics.
+    fn all_partitions(&self) -> Vec<TopicPartition> {
+        let rungs = self.plan.rungs.iter().map(|rung| format!("{TOPIC}.retry.{}", delay(*rung)));
+        let topics = std::iter::once(TOPIC.to_owned()).chain(rungs);
+        topics.flat_map(|topic| partitions(&topic, self.plan.partitions)).collect()
+    }
+
     async fn where_stuck(&self, client: &Client) -> String {
-        let samples = read_sample(client, self.plan.partitions).await.unwrap_or_default();
+        let samples = read_sample(client, &self.all_partitions()).await.unwrap_or_default();
         let behind = samples.iter().filter(|sample| sample.committed != sample.log_end);
         let behind: Vec<String> = behind
             .map(|s| format!("partition {} at {} of {}", s.partition, s.committed, s.log_end))
@@ -330,14 +352,23 @@ impl World {
     }
 }
 
-fn partitions(count: i32) -> Vec<TopicPartition> {
-    (0..count).map(|partition| TopicPartition::new(TOPIC, partition)).collect()
+fn partitions(topic: &str, count: i32) -> Vec<TopicPartition> {
+    (0..count).map(|partition| TopicPartition::new(topic, partition)).collect()
+}
+
+/// As it stands in the name of a retry topic.
+fn delay(delay: Duration) -> String {
+    match delay.as_millis() {
+        millis if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
+        millis => format!("{millis}ms"),
+    }
 }
 
 async fn sample(client: Client, count: i32, history: History) {
+    let partitions = partitions(TOPIC, count);
     loop {
         let before = history.last_cut();
-        if let Some(samples) = read_sample(&client, count).await
+        if let Some(samples) = read_sample(&client, &partitions).await
             // Commits of before and log ends of after a cut do not belong together.
             && before == history.last_cut()
         {
@@ -349,11 +380,10 @@ async fn sample(client: Client, count: i32, history: History) {
 
 /// Committed offsets, then log ends; none when the broker could not be asked. The commits are taken at the time before
 /// they were asked for.
-async fn read_sample(client: &Client, count: i32) -> Option<Vec<Sample>> {
-    let partitions = partitions(count);
-    let committed = client.fetch_offsets(GROUP, &partitions).await.ok()?;
+async fn read_sample(client: &Client, partitions: &[TopicPartition]) -> Option<Vec<Sample>> {
+    let committed = client.fetch_offsets(GROUP, partitions).await.ok()?;
     let at = Instant::now();
-    let ends = client.list_offsets(&partitions, At::Latest).await.ok()?;
+    let ends = client.list_offsets(partitions, At::Latest).await.ok()?;
     let sample = |committed: onrush_kafka::Committed| {
         let log_end = ends.get(&committed.partition)?.offset;
         let partition = committed.partition.partition;
@@ -371,12 +401,38 @@ impl FetchSink for Channel {
     }
 }
 
+/// An event at its place.
+fn logged(partition: i32, record: &Record<'_>) -> Option<Logged> {
+    let payload = Payload::from_bytes(record.value?)?;
+    Some(Logged { partition, offset: record.offset, payload })
+}
+
+/// A dead letter, at the place where it came from.
+fn dead_letter(_: i32, record: &Record<'_>) -> Option<Logged> {
+    let header = |name: &str| {
+        let mut headers = record.headers.filter_map(Result::ok);
+        let value = headers.find(|header| header.key == name)?.value?;
+        std::str::from_utf8(value).ok()?.parse::<i64>().ok()
+    };
+    let partition = i32::try_from(header("onrush.origin.partition")?).ok()?;
+    let payload = Payload::from_bytes(record.value?)?;
+    Some(Logged { partition, offset: header("onrush.origin.offset")?, payload })
+}
+
+type Read = fn(i32, &Record<'_>) -> Option<Logged>;
+
 /// Reads every record that is in the log now; none if it cannot be read to its end.
-async fn read_log(client: &Client, count: i32) -> Option<Vec<Logged>> {
-    let partitions = partitions(count);
+async fn read_log(
+    client: &Client,
+    partitions: &[TopicPartition],
+    read: Read,
+) -> Option<Vec<Logged>> {
+    if partitions.is_empty() {
+        return Some(Vec::new());
+    }
     let (sender, mut events) = mpsc::unbounded_channel();
     let sink = Arc::new(Channel(sender));
-    let ends = client.list_offsets(&partitions, At::Latest).await.ok()?;
+    let ends = client.list_offsets(partitions, At::Latest).await.ok()?;
     let fetcher = Fetcher::start(client, FetchConfig::default());
     let mut open: Vec<&TopicPartition> =
         partitions.iter().filter(|p| ends.get(p).is_some_and(|e| e.offset > 0)).collect();
@@ -386,7 +442,7 @@ async fn read_log(client: &Client, count: i32) -> Option<Vec<Logged>> {
     let (mut log, mut decompressor) = (Vec::new(), Decompressor::new(1 << 20));
     while !open.is_empty() {
         let FetchEvent::Records(fetched) = events.recv().await? else { return None };
-        let next = read_slice(&fetched, &mut decompressor, &mut log)?;
+        let next = read_slice(&fetched, &mut decompressor, read, &mut log)?;
         if ends.get(&fetched.partition).is_none_or(|end| next >= end.offset) {
             open.retain(|partition| **partition != fetched.partition);
         }
@@ -399,6 +455,7 @@ async fn read_log(client: &Client, count: i32) -> Option<Vec<Logged>> {
 fn read_slice(
     fetched: &Fetched,
     decompressor: &mut Decompressor,
+    read: Read,
     log: &mut Vec<Logged>,
 ) -> Option<i64> {
     let (mut decompressed, mut next) = (Vec::new(), fetched.fetch_offset);
@@ -407,9 +464,7 @@ fn read_slice(
         raw.verify_crc().ok()?;
         let decoded = decompressor.payload(&raw, &mut decompressed).ok()?;
         for record in records(decoded.bytes(&raw, &decompressed), &raw.header) {
-            let record = record.ok()?;
-            let (partition, offset) = (fetched.partition.partition, record.offset);
-            log.push(Logged { partition, offset, payload: Payload::from_bytes(record.value?)? });
+            log.push(read(fetched.partition.partition, &record.ok()?)?);
         }
         next = raw.header.last_offset() + 1;
     }

@@ -103,6 +103,8 @@ pub enum Sabotage {
     Forget,
     /// Later events of a key do not wait for the one that is tried again.
     Overtake,
+    /// What leaves for another topic counts as written, and is not.
+    Vanish,
 }
 
 /// The sabotage of an engine: who asks first for the one event commits it.

@@ -128,8 +128,7 @@ pub const ERROR_LIMIT: usize = 2_048;
 /// What a handler said, as far as it is kept. How it is written is user code, and may panic.
 pub(crate) fn error_text(error: &HandlerError) -> String {
     let written = catch_unwind(AssertUnwindSafe(|| error.to_string()));
-    let mut text =
-        written.unwrap_or_else(|panic| format!("an error that {}", panic_text(&*panic)));
+    let mut text = written.unwrap_or_else(|panic| format!("an error that {}", panic_text(&*panic)));
     text.truncate(text.floor_char_boundary(ERROR_LIMIT));
     text
 }

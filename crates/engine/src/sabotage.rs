@@ -8,7 +8,11 @@ use crate::source::Batch;
 pub(crate) fn damage(saboteur: &Saboteur, batch: &Batch, picked: &mut Vec<Entry>) -> Option<i64> {
     let middle = picked.len() / 2;
     match saboteur.kind {
-        Sabotage::None | Sabotage::CommitEarly | Sabotage::Forget | Sabotage::Overtake => None,
+        Sabotage::None
+        | Sabotage::CommitEarly
+        | Sabotage::Forget
+        | Sabotage::Overtake
+        | Sabotage::Vanish => None,
         Sabotage::Lose => {
             let claimed = !picked.is_empty() && saboteur.strike();
             claimed.then(|| batch.header().base_offset + i64::from(picked.remove(middle).delta))

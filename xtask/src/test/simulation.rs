@@ -21,11 +21,12 @@ const SEEDS: &[&str] = &[
 /// This seed runs twice, and its traces are compared line by line.
 const TWICE: &[&str] = &["--twice", "7"];
 
-/// A commit before the work is done, an event that overtakes one of its key that is tried again, an acknowledgement before the
+/// A commit before the work is done, an event that overtakes one of its key that is tried again, one that leaves for nowhere, an acknowledgement before the
 /// sync; each must be caught this often.
-const SABOTAGES: [&[&str]; 3] = [
+const SABOTAGES: [&[&str]; 4] = [
     &["--seeds", "0..200", "--sabotage", "commit-early", "--require-caught", "20"],
     &["--seeds", "0..50", "--sabotage", "overtake", "--require-caught", "30"],
+    &["--seeds", "0..50", "--sabotage", "vanish", "--require-caught", "30"],
     &["--seeds", "0..100", "--sabotage", "ack-before-sync", "--require-caught", "20"],
 ];
 

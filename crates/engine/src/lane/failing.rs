@@ -159,8 +159,7 @@ impl Lane {
         now: Instant,
     ) -> Decision {
         let policy = &self.config.failures;
-        let pause =
-            || policy.retry.pause(trial.attempts, &self.config.random).min(PAUSE_LIMIT);
+        let pause = || policy.retry.pause(trial.attempts, &self.config.random).min(PAUSE_LIMIT);
         let answer = |answer, bucket| match answer {
             Answer::DeadLetter => {
                 Decision::Leave { bucket, paid: false, towards: Towards::DeadLetters }
@@ -248,6 +247,10 @@ impl Lane {
         let mut worked = false;
         for bucket in [Bucket::Failed, Bucket::Undecodable] {
             if partition.stopped.is_some() || partition.gate(bucket).is_empty() {
+                continue;
+            }
+            if self.saboteur.kind == Sabotage::Vanish {
+                vanish(partition, bucket);
                 continue;
             }
             let (holding, origin) = (Arc::clone(&partition.holding), partition.origin);
@@ -392,6 +395,14 @@ impl Lane {
             partition.succeeded(1);
         }
         self.released(partition, line, now);
+    }
+}
+
+/// Sabotage: what is to leave has its outcome without being written.
+fn vanish(partition: &mut Partition, bucket: Bucket) {
+    for departure in partition.gate(bucket).clear() {
+        let run = OffsetRun::new(departure.offset(), departure.offset());
+        partition.ledger.settle(run).unwrap_or_else(|error| tracing::debug!(%error, "sabotage"));
     }
 }
 
