@@ -31,6 +31,7 @@ mod records;
 mod stderr;
 mod stdout;
 mod table;
+mod top;
 mod topic;
 mod usage;
 
@@ -62,6 +63,7 @@ enum Command {
     Consume(consume::Arguments),
     Group(group::Arguments),
     Lag(lag::Arguments),
+    Top(top::Arguments),
     Dlq(dlq::Arguments),
     Config(config::Arguments),
     Bench(bench::Arguments),
@@ -95,6 +97,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Consume(arguments) => consume::run(arguments),
         Command::Group(arguments) => group::run(arguments),
         Command::Lag(arguments) => lag::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

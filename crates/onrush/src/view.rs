@@ -1,5 +1,6 @@
 //! How a process stands, as `GET /snapshot` tells it and `onrush top` shows it.
 
+use onrush_engine::detail::KeyStart;
 use onrush_engine::{Counts, PartitionState, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,43 @@ pub struct PartitionView {
     pub oldest_offset: Option<i64>,
     /// When that one was taken, in milliseconds since 1970.
     pub oldest_since_millis: Option<i64>,
+    /// The slot with the most events, since the last commit interval.
+    #[serde(default)]
+    pub hot_slot: Option<HotSlotView>,
+    /// The slowest event of the last seconds.
+    #[serde(default)]
+    pub slowest: Option<SlowestView>,
+    /// How much of the metadata that the broker takes the last commit used, from 0 to 1,000.
+    #[serde(default)]
+    pub metadata_permille: u64,
+}
+
+/// A slot with many events: those of a key that is hot, most likely.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotSlotView {
+    /// Which.
+    pub slot: u32,
+    /// Its events that have no outcome.
+    pub events: u64,
+    /// The first of those that are at work, or wait.
+    pub offset: i64,
+    /// The first bytes of its key.
+    pub key: Option<String>,
+}
+
+/// An event that took long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowestView {
+    /// Which.
+    pub offset: i64,
+    /// The first bytes of its key.
+    pub key: Option<String>,
+    /// How long its handler took.
+    pub took_millis: u64,
+}
+
+fn shown(key: KeyStart) -> String {
+    String::from_utf8_lossy(key.as_bytes()).into_owned()
 }
 
 impl PartitionView {
@@ -99,6 +137,18 @@ impl PartitionView {
             stopped: state.stopped,
             oldest_offset: state.oldest.map(|oldest| oldest.offset),
             oldest_since_millis: state.oldest.map(|oldest| oldest.since_millis),
+            hot_slot: state.detail.hot_slot.map(|hot| HotSlotView {
+                slot: hot.slot,
+                events: hot.events,
+                offset: hot.offset,
+                key: hot.key.map(shown),
+            }),
+            slowest: state.detail.slowest.map(|slowest| SlowestView {
+                offset: slowest.offset,
+                key: slowest.key.map(shown),
+                took_millis: u64::try_from(slowest.took.as_millis()).unwrap_or(u64::MAX),
+            }),
+            metadata_permille: state.detail.metadata_permille,
         }
     }
 }
