@@ -8,7 +8,7 @@ mod leaving;
 mod pulling;
 mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
@@ -875,8 +875,9 @@ proptest! {
         emit in any::<bool>(),
         fail in proptest::collection::vec(0..400_i64, 0..4),
         flaky in proptest::collection::btree_map(0..400_i64, 1..4_u32, 0..40),
+        inherited in proptest::collection::btree_set(0..400_i64, 0..40),
     ) {
-        stay_in_order(seed, (workers, order, emit), &fail, flaky);
+        stay_in_order(seed, (workers, order, emit), &fail, flaky, inherited);
     }
 }
 
@@ -886,6 +887,7 @@ fn stay_in_order(
     (workers, order, emit): (usize, Order, bool),
     fail: &[i64],
     flaky: BTreeMap<i64, u32>,
+    inherited: BTreeSet<i64>,
 ) {
     let random = Random::seeded(seed);
     let mut bench = Bench::new(workers, order);
@@ -896,7 +898,10 @@ fn stay_in_order(
         (script.emit, script.takes, script.fail) = (emit, 1 + random.below(20), fail.to_vec());
         script.flaky = flaky;
     }
-    bench.assign(0, 1, 0, none());
+    // Events that failed once at an earlier owner.
+    let note = |offset| Note { offset, attempts: 1, ..Note::default() };
+    let notes = inherited.into_iter().map(note).collect();
+    bench.assign_noted(0, 1, 0, Metadata { completed: none(), notes });
     let mut next = 0;
     for _ in 0..100_000 {
         match random.below(5) {
@@ -929,14 +934,15 @@ fn stay_in_order(
     assert_eq!(&bench.proposals()[&0], &(400, none()));
     assert_eq!(
         bench.snapshot().total.dead_lettered,
-        fail.iter().collect::<std::collections::BTreeSet<_>>().len() as u64
+        fail.iter().collect::<BTreeSet<_>>().len() as u64
     );
 }
 
 #[test]
 fn keys_stay_in_order_under_a_seed_that_failed() {
     for emit in [false, true] {
-        stay_in_order(10_080_113_381_629_681_887, (3, Order::Key, emit), &[383], BTreeMap::new());
+        let calm = (BTreeMap::new(), BTreeSet::new());
+        stay_in_order(10_080_113_381_629_681_887, (3, Order::Key, emit), &[383], calm.0, calm.1);
     }
 }
 
