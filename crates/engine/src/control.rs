@@ -661,21 +661,33 @@ impl Control {
     }
 }
 
-/// Creates the retry topics of the topics that exist, with as many partitions as those have.
+/// Creates the retry topics of the topics that exist, with as many partitions as those have, and lets
+/// those grow whose topic has grown.
 ///
 /// # Errors
 /// The cluster cannot be reached, or refused.
 pub(crate) async fn have_retry_topics(client: &Client, ladder: &Ladder) -> Result<(), ClientError> {
     for (topic, origin) in ladder.topics() {
         client.refresh(&[topic.as_str().into(), origin.into()]).await?;
-        if client.topic(&topic).is_none()
-            && let Some(known) = client.topic(origin)
-        {
-            let partitions = i32::try_from(known.partitions.len()).unwrap_or(i32::MAX);
-            client.create_topic(&topic, partitions, DEFAULT_REPLICATION).await?;
+        let Some(known) = client.topic(origin) else { continue };
+        let partitions = i32::try_from(known.partitions.len()).unwrap_or(i32::MAX);
+        match client.topic(&topic) {
+            Some(rung) if rung.partitions.len() < known.partitions.len() => {
+                grow(client, &topic, partitions).await;
+            }
+            Some(_) => {}
+            None => _ = client.create_topic(&topic, partitions, DEFAULT_REPLICATION).await?,
         }
     }
     Ok(())
+}
+
+/// Another member may have been quicker, or the right to do it may be missing: events go by their key
+/// to the partitions that there are.
+async fn grow(client: &Client, topic: &str, partitions: i32) {
+    if let Err(error) = client.grow_topic(topic, partitions).await {
+        tracing::warn!(topic, partitions, code = %error.fault(), %error, "a retry topic stays smaller than its topic");
+    }
 }
 
 async fn have_topic(

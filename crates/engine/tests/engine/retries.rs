@@ -11,6 +11,8 @@ use onrush_engine::{
     RetryPolicy,
 };
 
+use onrush_kafka::Effect;
+
 use crate::target::{PATIENCE, Target};
 
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -185,4 +187,39 @@ async fn trap_27_an_event_climbs_the_retry_topics_of_a_lane_and_ends_in_the_dead
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_27_an_event_climbs_the_retry_topics_of_workers_and_ends_in_the_dead_letters() {
     climbing(blocking()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_topics_grow_with_their_topic_and_take_events_of_every_partition() {
+    let target = Target::start().await;
+    let topic = target.topic("growing", 1).await;
+    let failures = FailurePolicy {
+        retry: RetryPolicy::ONCE,
+        retry_topics: vec![Duration::from_millis(200)],
+        ..FailurePolicy::default()
+    };
+    let config = || {
+        let failures = failures.clone();
+        EngineConfig { failures, ..target.config(&topic, Mode::Each) }
+    };
+    let stem = topic.clone();
+    let factory = move |_: Place| {
+        let stem = stem.clone();
+        move |event: &Event<'_>, _: &mut Context<'_>| -> Result<(), HandlerError> {
+            if event.topic == stem { Err(HandlerError::msg("not yet")) } else { Ok(()) }
+        }
+    };
+    let first = target.engine(config(), factory.clone()).await;
+    first.stop().await.unwrap();
+    let rung = format!("{topic}.retry.200ms");
+    assert_eq!(target.ends(&rung, 1).await, [0]);
+    target.client.create_partitions(&[(&topic, 3)], Effect::Apply).await;
+    let second = target.engine(config(), factory).await;
+    assert_eq!(target.ends(&rung, 3).await, [0, 0, 0]);
+    target.client.refresh(&[topic.as_str().into()]).await.unwrap();
+    target.fill(&topic, 5, 5).await;
+    let total = || second.handle.snapshot().total;
+    eventually("all moved and done", || (total().moved, total().done) == (5, 5)).await;
+    assert_eq!(target.ends(&rung, 3).await, target.ends(&topic, 3).await, "by their keys");
+    second.stop().await.unwrap();
 }

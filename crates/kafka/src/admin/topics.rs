@@ -182,29 +182,45 @@ impl Client {
         let names = topics.iter().map(|(name, _)| (*name).to_owned());
         self.for_each(ApiKey::CREATE_PARTITIONS, names, async |open| {
             let wanted = topics.iter().filter(|(name, _)| open.iter().any(|open| open == name));
-            let topic =
-                |(name, count): &(&str, i32)| create_partitions::request::CreatePartitionsTopic {
-                    name: kafka_string(name),
-                    count: *count,
-                    assignments: None,
-                    ..create_partitions::request::CreatePartitionsTopic::default()
-                };
-            let wanted: Vec<_> = wanted.map(topic).collect();
-            let response = self
-                .call_any(|_| create_partitions::Request {
-                    topics: wanted.clone(),
-                    timeout_ms: self.change_timeout_ms(),
-                    validate_only: effect.validate_only(),
-                    ..create_partitions::Request::default()
-                })
-                .await?;
-            let outcomes = response.results.iter().map(|topic| {
-                let (name, message) = (topic.name.as_str(), topic.error_message.as_ref());
-                outcome(ApiKey::CREATE_PARTITIONS, name, topic.error_code, message)
-            });
-            Ok(outcomes.collect())
+            self.ask_growth(wanted.map(grown).collect(), effect).await
         })
         .await
+    }
+
+    /// Gives one topic more partitions, so that it has `partitions` in all, for who awaits that in a
+    /// task (see [`Client::create_topic`]).
+    ///
+    /// # Errors
+    /// The cluster refused, maybe since it has as many already, or nobody answered in time.
+    pub async fn grow_topic(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
+        let mut tries = self.tries();
+        loop {
+            let asked = self.ask_growth(vec![grown(&(name, partitions))], Effect::Apply).await;
+            match asked.and_then(|mut outcomes| outcomes.remove(name).unwrap_or(Ok(()))) {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.failed(error).await?,
+            }
+        }
+    }
+
+    async fn ask_growth(
+        &self,
+        wanted: Vec<create_partitions::request::CreatePartitionsTopic>,
+        effect: Effect,
+    ) -> Result<Outcomes<String, ()>, ClientError> {
+        let response = self
+            .call_any(|_| create_partitions::Request {
+                topics: wanted.clone(),
+                timeout_ms: self.change_timeout_ms(),
+                validate_only: effect.validate_only(),
+                ..create_partitions::Request::default()
+            })
+            .await?;
+        let outcomes = response.results.iter().map(|topic| {
+            let (name, message) = (topic.name.as_str(), topic.error_message.as_ref());
+            outcome(ApiKey::CREATE_PARTITIONS, name, topic.error_code, message)
+        });
+        Ok(outcomes.collect())
     }
 
     /// All topics, by name. The answer is not kept.
@@ -331,6 +347,15 @@ fn outcome(
     message: Option<&KafkaString>,
 ) -> (String, Result<(), ClientError>) {
     (name.to_owned(), checked(api, format_args!("topic {name}"), code, message))
+}
+
+fn grown(&(name, count): &(&str, i32)) -> create_partitions::request::CreatePartitionsTopic {
+    create_partitions::request::CreatePartitionsTopic {
+        name: kafka_string(name),
+        count,
+        assignments: None,
+        ..create_partitions::request::CreatePartitionsTopic::default()
+    }
 }
 
 fn creatable(topic: &NewTopic) -> create_topics::request::CreatableTopic {
