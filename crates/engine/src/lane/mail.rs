@@ -249,8 +249,8 @@ impl Lane {
                 partition.slots.finished(slot, run.count());
                 partition.succeeded(run.count());
             }
-            Outcome::DeadLettered => cells.dead_lettered.add(run.count()),
-            Outcome::Moved => cells.moved.add(run.count()),
+            Outcome::DeadLettered => cells.dead_lettered.add(run.count() - by_hand),
+            Outcome::Moved => cells.moved.add(run.count() - by_hand),
             Outcome::Skipped => cells.skipped.add(run.count()),
         }
     }

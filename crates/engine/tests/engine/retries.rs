@@ -137,13 +137,14 @@ async fn climbing(mode: Mode) {
     // One key of ten fails: 7 in its topic, 17 on the first rung too, 27 wherever it is.
     let factory = move |_: Place| {
         let (noted, stem) = (noted.clone(), stem.clone());
-        move |event: &Event<'_>, _: &mut Context<'_>| -> Result<(), HandlerError> {
+        move |event: &Event<'_>, cx: &mut Context<'_>| -> Result<(), HandlerError> {
             let key: u64 = std::str::from_utf8(event.key.unwrap())?.parse()?;
             let rung = event.topic.strip_prefix(&*stem).unwrap().to_owned();
             let origin = event.origin();
             assert_eq!(origin.topic, stem, "of {}", event.topic);
             assert_eq!(origin.attempts > 0, event.topic != stem);
             assert_eq!(event.timestamp, origin.timestamp);
+            assert!(cx.attempt() <= 5 && origin.attempts % 5 == 0, "each rung counts anew");
             *noted.lock().unwrap().entry((rung.clone(), key)).or_default() += 1;
             match (key, &*rung) {
                 (7, "") | (17, "" | ".retry.200ms") | (27, _) => Err(HandlerError::msg("not yet")),

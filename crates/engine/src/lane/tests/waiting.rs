@@ -200,3 +200,40 @@ fn a_partition_that_comes_later_has_its_part_although_another_one_is_full_of_wha
         assert_eq!(bench.offsets(1).len(), 30, "{workers} workers");
     }
 }
+
+#[test]
+fn what_is_dead_lettered_by_hand_on_its_way_to_the_dead_letters_counts_once() {
+    for workers in [0, 1] {
+        let mut bench = Bench::failing(workers, Order::Key, &[2], ErrorClass::DeadLetter);
+        bench.assign(0, 1, 0, none());
+        bench.fetched(0, 1, 0, 5);
+        bench.settle();
+        bench.settle_by_hand(2);
+        bench.acknowledge();
+        assert_eq!((bench.snapshot().total.dead_lettered, bench.proposals()[&0].0), (1, 5));
+        assert_eq!(bench.stop_reason(), None);
+    }
+}
+
+#[test]
+fn trap_24_what_the_dead_letters_refuse_stops_the_partition_and_stays() {
+    for workers in [0, 1] {
+        let mut bench = Bench::failing(workers, Order::Key, &[2], ErrorClass::DeadLetter);
+        bench.outlets[0].0.lock().unwrap().unknown = vec!["flights.dead-letter".into()];
+        bench.assign(0, 1, 0, none());
+        bench.fetched(0, 1, 0, 5);
+        bench.settle();
+        let refused = Err("not allowed".to_owned());
+        bench.inbox.push(LaneInput::Topic("flights.dead-letter".into(), refused));
+        bench.settle();
+        let (offset, error) = (2, "asked to".to_owned());
+        let reason = StopReason::DeadLetter { offset, error, reason: "not allowed".to_owned() };
+        assert_eq!(bench.stop_reason(), Some(&reason));
+        bench.revoke(0, 10 * SECOND);
+        let (_, proposal, running) = bench.drained().expect("nothing of it runs");
+        let proposal = proposal.unwrap();
+        let notes = Metadata::decode(proposal.offset, &proposal.metadata).unwrap().notes;
+        assert_eq!((proposal.offset, running), (2, 0));
+        assert_eq!((notes[0].offset, notes[0].attempts), (2, 1), "{workers} workers");
+    }
+}
