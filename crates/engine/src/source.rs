@@ -24,6 +24,8 @@ use crate::buffer::{Buffer, BufferPool};
 
 /// A slice is copied out when it keeps so many times its own bytes alive.
 const COPY_RATIO: usize = 4;
+/// So many slices that may be in use are remembered before it is looked whether they are.
+const USED_MIN: usize = 32;
 
 /// Fetched batches of one partition.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct Source {
     bytes: usize,
     /// Slices that are not queued any more and of which batches may be in use.
     used: VecDeque<Weak<Hold>>,
+    /// How many of these there may be before those that are not in use any more are forgotten.
+    used_most: usize,
     /// Bytes of decompressed batches in use.
     opened: Arc<AtomicUsize>,
     /// The next batch was bad before: it is kept as it comes.
@@ -167,6 +171,10 @@ impl Source {
         if let Some(Queued { records, hold }) = self.slices.pop_front() {
             self.bytes -= records.len() - self.at;
             if Arc::strong_count(&hold) > 1 {
+                if self.used.len() >= self.used_most {
+                    self.used.retain(|hold| hold.strong_count() > 0);
+                    self.used_most = USED_MIN.max(2 * self.used.len());
+                }
                 self.used.push_back(Arc::downgrade(&hold));
             }
         }
@@ -366,6 +374,21 @@ mod tests {
         assert_eq!(values(&second), [(9, b"c".to_vec())]);
         assert!(source.next(&mut opener).is_none());
         assert_eq!(source.bytes(), 0);
+    }
+
+    #[test]
+    fn slices_that_are_not_in_use_any_more_are_forgotten() {
+        let (mut source, mut opener) = (Source::default(), Opener::new(1 << 20));
+        let mut stuck = Vec::new();
+        for base in 0..10_000 {
+            source.push(slice([batch(base, Compression::None, &[(None, b"a")])], 20));
+            let batch = source.next(&mut opener).unwrap().unwrap();
+            if base % 1_000 == 0 {
+                stuck.push(batch);
+            }
+        }
+        assert!(source.used.len() <= 2 * USED_MIN, "{} are remembered", source.used.len());
+        assert_eq!(source.held(), stuck.iter().map(Batch::length).sum::<usize>());
     }
 
     #[test]
