@@ -1,4 +1,4 @@
-//! The sessions of `docs/tour.md` and `README.md`, executed line by line in one shell each.
+//! The sessions of `docs/tour.md`, `docs/on-call.md` and `README.md`, executed line by line in one shell each.
 //!
 //! What stands after `$ ` in a block marked `console` is given to the shell, what follows is what it must print; `[..]` stands
 //! for any text within a line, a line `...` for any lines. Every command must succeed.
@@ -11,8 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// The member of `docs/on-call.md`.
+#[path = "../../../examples/on-call.rs"]
+#[expect(dead_code, reason = "its main is for people")]
+mod on_call;
+
 /// What the documents say, and nobody else's broker may have in a test.
 const ADDRESS: &str = "127.0.0.1:9092";
+/// Where the documents' member shows itself.
+const HTTP: &str = "127.0.0.1:9100";
 
 /// Ends the output of a command.
 const MARK: &str = "--- the command ended with";
@@ -154,15 +161,26 @@ fn free_address() -> String {
 
 /// Executes a page after some commands that it does not show.
 fn executed(name: &str, before: &[&str], at_least: usize) {
-    let address = free_address();
+    executed_beside(name, before, at_least, |_, _| ());
+}
+
+/// Executes a page while something runs that the page talks about; it is given the broker's address and one to show itself on.
+fn executed_beside<T>(
+    name: &str,
+    before: &[&str],
+    at_least: usize,
+    start: impl FnOnce(&str, &str) -> T,
+) {
+    let (address, http) = (free_address(), free_address());
     let (path, text) = page(name);
-    let lines = session(&text.replace(ADDRESS, &address));
+    let lines = session(&text.replace(ADDRESS, &address).replace(HTTP, &http));
     assert!(lines.len() >= at_least, "{} has {} commands", path.display(), lines.len());
     let mut shell = Shell::start();
     for command in before {
         let (output, well) = shell.run(&command.replace(ADDRESS, &address));
         assert!(well, "{command}: {}", output.join("\n"));
     }
+    let _running = start(&address, &http);
     for Line { number, command, expected } in lines {
         let (output, well) = shell.run(&command);
         assert!(
@@ -180,11 +198,25 @@ fn the_tour_is_as_written() {
     executed("docs/tour.md", &[], 20);
 }
 
+/// Begins a page that has a broker already.
+fn a_broker() -> [String; 2] {
+    let wait = "while ! grep -s listening broker.txt && kill -0 $broker; do sleep 0.1; done";
+    [format!("onrush broker --listen {ADDRESS} > broker.txt & broker=$!"), wait.to_owned()]
+}
+
 #[test]
 fn the_readme_is_as_written() {
-    let broker = format!("onrush broker --listen {ADDRESS} > broker.txt & broker=$!");
-    let wait = "while ! grep -s listening broker.txt && kill -0 $broker; do sleep 0.1; done";
-    executed("README.md", &[&broker, wait], 5);
+    let [broker, wait] = a_broker();
+    executed("README.md", &[&broker, &wait], 5);
+}
+
+#[test]
+fn the_night_on_call_is_as_written() {
+    let [broker, wait] = a_broker();
+    let topic = format!("onrush topic create payments --partitions 1 --brokers {ADDRESS}");
+    executed_beside("docs/on-call.md", &[&broker, &wait, &topic], 10, |brokers, http| {
+        on_call::member(brokers, http).start().expect("it joins")
+    });
 }
 
 #[test]

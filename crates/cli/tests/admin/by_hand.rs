@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onrush::http::{Listener, Watched};
-use onrush::{Consumer, Handle, HandlerError, RetryPolicy, Running};
+use onrush::{Consumer, Handle, HandlerError, RetryPolicy, Running, Snapshot};
 use onrush_engine::completed::{CompletedSet, METADATA_LIMIT, OffsetRun};
 use onrush_engine::{Metadata, Note};
 use onrush_runtime::{Clock, Disk, Executor, Runtime};
@@ -15,7 +15,7 @@ use crate::target::{Target, on_every_cluster};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let limit = Clock::System.now() + LIMIT;
     while !is_so() {
         assert!(Clock::System.now() < limit, "not in {LIMIT:?}: {what}");
@@ -24,7 +24,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Fills a topic of one partition; event n has the key `key-n`.
-fn fill(target: &Target, events: usize) {
+pub(crate) fn fill(target: &Target, events: usize) {
     target.create(1);
     let mut producer = onrush::Producer::connect(&target.brokers).expect("the broker answers");
     for number in 0..events {
@@ -132,14 +132,14 @@ fn commits_of_others_and_groups_without_any_are_refused() {
 }
 
 /// A member in which one event fails for ever, and where it shows itself.
-struct Stuck {
+pub(crate) struct Stuck {
     running: Running,
-    address: String,
+    pub(crate) address: String,
     _http: Executor,
 }
 
 impl Stuck {
-    fn start(target: &Target, group: &str) -> Self {
+    pub(crate) fn start(target: &Target, group: &str) -> Self {
         let running = Consumer::new(&target.brokers)
             .group(group)
             .topic(&target.name)
@@ -154,6 +154,14 @@ impl Stuck {
         let (address, _http) = shown(running.handle().clone());
         Self { running, address, _http }
     }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.running.handle().snapshot()
+    }
+
+    pub(crate) fn stop(self) {
+        self.running.stop().expect("it ends well");
+    }
 }
 
 fn shown(handle: Handle) -> (String, Executor) {
@@ -166,7 +174,7 @@ fn shown(handle: Handle) -> (String, Executor) {
 }
 
 /// An address at which nobody listens.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let runtime = Runtime::production(Disk::memory());
     let executor = runtime.spawn.executor("http", 1).expect("a thread");
     executor.block_on(Listener::bind("127.0.0.1:0")).expect("a free port").address()
@@ -178,7 +186,7 @@ fn a_member_is_told_and_its_group_passes_the_event() {
         fill(target, 50);
         let (topic, group) = (target.name.as_str(), format!("{}-group", target.name));
         let stuck = Stuck::start(target, &group);
-        let done = || stuck.running.handle().snapshot().total.done;
+        let done = || stuck.snapshot().total.done;
         until("all but one are done", || done() == 49);
         let noted = || lag(target, &group)["partitions"][0]["committed"] == 7;
         until("what is done is committed", noted);
@@ -205,7 +213,7 @@ fn a_member_is_told_and_its_group_passes_the_event() {
         until("the commit passes it", || target.committed(&group) == [(0, 50)]);
         let again = send(&["--member", &stuck.address]).failed(3);
         assert!(again.contains("finished already") && again.contains("is written"), "{again}");
-        assert_eq!(stuck.running.handle().snapshot().total.dead_lettered, 1);
-        stuck.running.stop().expect("it ends well");
+        assert_eq!(stuck.snapshot().total.dead_lettered, 1);
+        stuck.stop();
     });
 }

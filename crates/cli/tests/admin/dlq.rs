@@ -34,7 +34,9 @@ fn dead_letters(target: &Target, events: usize) -> String {
             let value = String::from_utf8_lossy(event.value.unwrap_or_default()).into_owned();
             let number: usize = value.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
             match number % 3 {
-                0 if number.is_multiple_of(2) => Err(HandlerError::dead_letter(format!("no {value}"))),
+                0 if number.is_multiple_of(2) => {
+                    Err(HandlerError::dead_letter(format!("no {value}")))
+                }
                 0 => Err(HandlerError::dead_letter("odd")),
                 _ => Ok(()),
             }

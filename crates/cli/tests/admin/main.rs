@@ -9,4 +9,5 @@ mod keys;
 mod lag;
 mod target;
 mod terminal;
+mod top;
 mod topics;
