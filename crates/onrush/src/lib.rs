@@ -62,3 +62,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So must that of the page on failures.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/failures.md")]
+struct Failures;
