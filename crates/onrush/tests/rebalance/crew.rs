@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use onrush::testing::{BrokerConfig, TestBroker, create_topic, lag};
@@ -61,10 +61,30 @@ pub(crate) struct Crew {
     pub(crate) notes: Arc<Mutex<Vec<Note>>>,
     pub(crate) stuck: Arc<Stuck>,
     _broker: Option<TestBroker>,
+    _turn: Turn,
 }
+
+/// Who measures is alone on the machine, as far as these scenarios go.
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+static TURNS: RwLock<()> = RwLock::new(());
 
 impl Crew {
     pub(crate) fn new(scenario: &str, partitions: i32) -> Self {
+        let _guard = TURNS.read().unwrap_or_else(PoisonError::into_inner);
+        Self::in_turn(Turn::Shared { _guard }, scenario, partitions)
+    }
+
+    /// For a scenario that measures.
+    pub(crate) fn alone(scenario: &str, partitions: i32) -> Self {
+        let _guard = TURNS.write().unwrap_or_else(PoisonError::into_inner);
+        Self::in_turn(Turn::Alone { _guard }, scenario, partitions)
+    }
+
+    fn in_turn(turn: Turn, scenario: &str, partitions: i32) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name =
             format!("{scenario}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -77,7 +97,14 @@ impl Crew {
             }
         };
         create_topic(&address, &name, partitions).expect("the topic is created");
-        Self { address, name, notes: Arc::default(), stuck: Arc::default(), _broker: broker }
+        Self {
+            address,
+            name,
+            notes: Arc::default(),
+            stuck: Arc::default(),
+            _broker: broker,
+            _turn: turn,
+        }
     }
 
     /// Numbered events of [`KEYS`] keys.

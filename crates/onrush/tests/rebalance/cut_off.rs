@@ -1,5 +1,6 @@
 //! A member that is cut off from the cluster and does not know, while some handlers are slow and some never return.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::crew::{Crew, What};
@@ -57,4 +58,45 @@ fn trap_09_a_member_that_was_cut_off_commits_nothing_of_what_it_lost() {
     crew.assert_in_order();
     let revoked = crew.noted().iter().any(|note| note.member == 0 && note.what == What::Revoked);
     assert!(revoked, "its handlers were told");
+}
+
+/// Connections that are closed and can be made again within the session cost nothing.
+#[test]
+fn a_member_whose_connections_are_cut_goes_on_where_it_was() {
+    const EVENTS: u64 = 8_000;
+    let crew = Crew::new("cut-short", 8);
+    crew.fill(EVENTS);
+    let proxy = Proxy::start(&crew.address);
+    let takes = |_| Duration::from_millis(2);
+    let (consumer, factory) = crew.member(0, 4, takes);
+    let cut_off = consumer
+        .reroute(&crew.address, &proxy.address)
+        .handlers(factory)
+        .start()
+        .expect("it joins");
+    let (consumer, factory) = crew.member(1, 4, takes);
+    let other = consumer.handlers(factory).start().expect("it joins");
+    let both = || {
+        let at_work = crew.at_work(Instant::now() - Duration::from_millis(500));
+        (0..2).all(|member| at_work.get(&member).is_some_and(|at| at.len() == 4))
+    };
+    crew.until("both work", both);
+    let placed = crew.at_work(Instant::now() - Duration::from_millis(500));
+    let cut = Instant::now();
+    for more in 1..=5 {
+        let done = crew.done();
+        proxy.cut();
+        crew.until("it goes on", || crew.done() >= done + 100 * more);
+    }
+    crew.until_committed();
+    let sets = |at_work: BTreeMap<usize, Vec<i32>>| -> Vec<BTreeSet<i32>> {
+        at_work.into_values().map(BTreeSet::from_iter).collect()
+    };
+    assert_eq!(sets(crew.at_work(cut)), sets(placed), "no partition moved");
+    for member in [cut_off, other] {
+        member.stop().expect("it drains and leaves");
+    }
+    assert_eq!(crew.times().len(), EVENTS as usize);
+    assert!(crew.started_twice().is_empty(), "{:?}", crew.started_twice());
+    crew.assert_in_order();
 }

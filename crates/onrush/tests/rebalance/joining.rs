@@ -16,7 +16,7 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// last event at the old owner to its first at the new one. Those that stay do not rest at all.
 #[test]
 fn trap_17_members_that_join_a_loaded_group_do_not_stop_it() {
-    let crew = Crew::new("joining", PARTITIONS);
+    let crew = Crew::alone("joining", PARTITIONS);
     crew.fill(EVENTS);
     let start = |number| {
         let (consumer, factory) = crew.member(number, CONCURRENCY, |_| TAKES);

@@ -18,7 +18,7 @@ const STUCK: [u64; 6] = [500, 1_501, 2_502, 3_503, 4_504, 5_505];
 /// was stuck is repeated.
 #[test]
 fn trap_07_handlers_that_do_not_return_hold_up_the_drain_of_their_partition_and_nothing_else() {
-    let crew = Crew::new("joining-stuck", PARTITIONS);
+    let crew = Crew::alone("joining-stuck", PARTITIONS);
     crew.fill(EVENTS);
     crew.stick(STUCK);
     let slow = |event: u64| match event % 100 {
