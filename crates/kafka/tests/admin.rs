@@ -265,9 +265,10 @@ async fn a_consumer_group_is_described_and_deleted() {
     let (member, mut events) =
         Member::join(client, Executor::current(), config).await.expect("joined");
     let event = timeout(PATIENCE, events.recv()).await.expect("in time").expect("open");
-    let GroupEvent::Assigned(held, joining) = event else { panic!("{event:?}") };
+    let GroupEvent::Assigned(held, tenure) = event else { panic!("{event:?}") };
     assert_eq!(held, [target.partition(0), target.partition(1)]);
-    let codes = member.commit(joining, vec![target.commit(1, 7, "note")]).await.expect("answered");
+    let commits = vec![(tenure, target.commit(1, 7, "note"))];
+    let codes = member.commit(commits).await.expect("answered");
     assert_eq!(codes, [(target.partition(1), ErrorCode::NONE)]);
 
     let listed = client.list_groups().await.expect("listed");
