@@ -6,7 +6,7 @@ use onrush::prelude::*;
 use onrush::{RetryPolicy, Subscription};
 
 /// A member of the group `billing` that shows itself on `http`.
-pub fn member(brokers: &str, http: &str) -> Subscription {
+pub(crate) fn member(brokers: &str, http: &str) -> Subscription {
     Consumer::new(brokers)
         .group("billing")
         .topic("payments")

@@ -3,14 +3,18 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::target::{Target, on_every_cluster};
 
-/// Runs a command that asks for a yes on a terminal, and types `answer`. Its exit code, and what the terminal showed.
-fn answered(target: &Target, arguments: &[&str], answer: &str) -> (Option<i32>, String) {
+/// Runs a command on a terminal; `react` sees what was shown so far, and may type or send signals. Its exit code, and what
+/// the terminal showed.
+pub(crate) fn on_terminal(
+    mut command: Command,
+    mut react: impl FnMut(&str, &mut File, &Child),
+) -> (Option<i32>, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&terminal).expect("granted");
     unlockpt(&terminal).expect("unlocked");
@@ -22,7 +26,6 @@ fn answered(target: &Target, arguments: &[&str], answer: &str) -> (Option<i32>, 
         .open(name.to_str().expect("UTF-8"))
         .expect("opened");
     let end = |file: &File| Stdio::from(OwnedFd::from(file.try_clone().expect("cloned")));
-    let mut command = target.command(arguments);
     let mut child = command
         .stdin(end(&inner))
         .stdout(end(&inner))
@@ -33,17 +36,24 @@ fn answered(target: &Target, arguments: &[&str], answer: &str) -> (Option<i32>, 
     let mut terminal = File::from(terminal);
     let mut shown = Vec::new();
     let mut buffer = [0; 1_024];
-    let mut typed = false;
     // Reading fails when nobody has the other end any more.
     while let Ok(count @ 1..) = terminal.read(&mut buffer) {
         shown.extend_from_slice(&buffer[..count]);
-        if !typed && String::from_utf8_lossy(&shown).contains("[y/N]") {
-            terminal.write_all(answer.as_bytes()).expect("typed");
-            typed = true;
-        }
+        react(&String::from_utf8_lossy(&shown), &mut terminal, &child);
     }
     let code = child.wait().expect("it ends").code();
     (code, String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// Runs a command that asks for a yes on a terminal, and types `answer`.
+fn answered(target: &Target, arguments: &[&str], answer: &str) -> (Option<i32>, String) {
+    let mut typed = false;
+    on_terminal(target.command(arguments), |shown, terminal, _| {
+        if !typed && shown.contains("[y/N]") {
+            terminal.write_all(answer.as_bytes()).expect("typed");
+            typed = true;
+        }
+    })
 }
 
 #[test]

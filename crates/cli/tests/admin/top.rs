@@ -3,10 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::by_hand::{Stuck, fill, free_address, until};
 use crate::target::{Ran, on_every_cluster};
+use crate::terminal::on_terminal;
 
 fn top(arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
@@ -57,4 +59,26 @@ fn a_member_that_does_not_show_itself_is_named() {
     assert!(said.contains(&nobody) && said.contains("no member shows itself"), "{said}");
     let said = top(&["nowhere"]).failed(2);
     assert!(said.contains("HOST:PORT"), "{said}");
+}
+
+#[test]
+fn a_terminal_is_drawn_on_again_and_again_and_restored_by_an_interruption() {
+    on_every_cluster(|target| {
+        fill(target, 50);
+        let stuck = Stuck::start(target, &format!("{}-group", target.name));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onrush"));
+        command.args(["top", &stuck.address, "--every", "50ms"]);
+        let mut is_interrupted = false;
+        let (code, shown) = on_terminal(command, |shown, _, child| {
+            if !is_interrupted && shown.matches("1 member: ").count() >= 3 {
+                let pid = Pid::from_child(child);
+                kill_process(pid, Signal::INT).expect("it runs");
+                is_interrupted = true;
+            }
+        });
+        assert_eq!(code, Some(0), "{shown}");
+        assert!(shown.starts_with("\x1b[?1049h"), "{shown:?}");
+        assert!(shown.ends_with("\x1b[?1049l"), "{shown:?}");
+        stuck.stop();
+    });
 }
