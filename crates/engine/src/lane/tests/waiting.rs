@@ -237,3 +237,150 @@ fn trap_24_what_the_dead_letters_refuse_stops_the_partition_and_stays() {
         assert_eq!((notes[0].offset, notes[0].attempts), (2, 1), "{workers} workers");
     }
 }
+
+/// Events of the property below.
+const EVENTS: i64 = 300;
+
+#[derive(Debug, Clone)]
+struct Plan {
+    seed: u64,
+    workers: usize,
+    order: Order,
+    emit: bool,
+    answer: Answer,
+    parked_bytes: usize,
+    fail: Vec<i64>,
+    flaky: BTreeMap<i64, u32>,
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let order = prop_oneof![Just(Order::Key), Just(Order::Partition), Just(Order::None)];
+    let answers = [Answer::DeadLetter, Answer::PauseKey, Answer::PausePartition];
+    let parked_bytes = prop_oneof![Just(40_usize), Just(400), Just(1 << 20)];
+    let fail = proptest::collection::vec(0..EVENTS, 0..4);
+    let flaky = proptest::collection::btree_map(0..EVENTS, 1..7_u32, 0..40);
+    let answer = prop::sample::select(answers.to_vec());
+    (any::<u64>(), 0..4_usize, order, any::<bool>(), answer, parked_bytes, fail, flaky).prop_map(
+        |(seed, workers, order, emit, answer, parked_bytes, fail, flaky)| {
+            // What never succeeds ends in no other way.
+            let fail = if answer == Answer::DeadLetter { fail } else { Vec::new() };
+            Plan { seed, workers, order, emit, answer, parked_bytes, fail, flaky }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever fails, waits, is resumed, is dead-lettered by hand and leaves with its partition: each
+    /// event has one outcome, and a drain ends when nothing runs, not before and not later.
+    #[test]
+    fn every_event_has_one_outcome_whatever_happens_while_it_waits(plan in plans()) {
+        one_outcome(&plan);
+    }
+}
+
+fn one_outcome(plan: &Plan) {
+    let random = Random::seeded(plan.seed);
+    let mut bench = Bench::new(plan.workers, plan.order);
+    // A call that takes time checks that no other of its key does.
+    let takes = if plan.workers > 0 && plan.order != Order::None { random.below(20) } else { 0 };
+    bench.lane.config.in_flight = 20 + random.below(100);
+    bench.policy(|policy| {
+        policy.retry = RetryPolicy { attempts: std::num::NonZeroU32::new(3), ..policy.retry };
+        (policy.exhausted, policy.parked_bytes) = (plan.answer, plan.parked_bytes);
+    });
+    {
+        let mut script = bench.script.lock().unwrap();
+        (script.emit, script.takes) = (plan.emit, takes);
+        (script.fail, script.flaky) = (plan.fail.clone(), plan.flaky.clone());
+    }
+    bench.assign(0, 1, 0, none());
+    let (mut token, mut next, mut committed) = (1, 0, (0, Metadata::default()));
+    for _ in 0..200_000 {
+        match random.below(300) {
+            0..60 if next < EVENTS => {
+                let count = 1 + random.below((EVENTS - next) as u64).min(40) as usize;
+                bench.fetched(0, token, next, count);
+                next += count as i64;
+            }
+            60..70 => {
+                let offset = random.below(EVENTS as u64) as i64;
+                let answer = Arc::new(Inbox::new(Wake::new()));
+                // Every tenth event may be dead-lettered by hand.
+                let (partition, offset) = (Bench::name(0), offset / 10 * 10);
+                bench.inbox.push(LaneInput::Settle { partition, offset, answer });
+            }
+            70..80 => bench.inbox.push(LaneInput::Resume),
+            80 if token < 6 => {
+                token += 1;
+                bench.hand_over(token, &mut committed, &random);
+                next = committed.0;
+            }
+            _ => bench.go_on(&random),
+        }
+        let stands = &bench.snapshot().partitions[0];
+        if (stands.position, stands.in_flight) == (EVENTS, 0) {
+            break;
+        }
+    }
+    // What was dead-lettered by hand may still be at work.
+    for _ in 0..20 {
+        bench.acknowledge();
+        bench.pass_time(SECOND);
+    }
+    let total = bench.snapshot().total;
+    assert_eq!(bench.stop_reason(), None);
+    assert_eq!(bench.snapshot().partitions[0].in_flight, 0, "{:?}", bench.snapshot().partitions);
+    assert_eq!(total.done + total.dead_lettered, EVENTS as u64, "{total:?}");
+    let stands = bench.snapshot().partitions.remove(0);
+    assert_eq!((stands.parked_keys, stands.parked_bytes, stands.busy_slots), (0, 0, 0));
+    assert!(bench.lane.partitions[0].as_ref().unwrap().by_hand.is_empty());
+    if plan.order == Order::Key && plan.answer != Answer::DeadLetter {
+        let calls = bench.offsets(0);
+        (0..10).for_each(|key| {
+            assert!(calls.iter().filter(|offset| **offset % 10 == key).is_sorted(), "{calls:?}");
+        });
+    }
+}
+
+impl Bench {
+    /// Something goes next.
+    fn go_on(&mut self, random: &Random) {
+        let workers = self.workers.len() as u64;
+        match random.below(5) {
+            0 | 1 => _ = self.step(0),
+            2 if workers > 0 => _ = self.step(1 + random.below(workers) as usize),
+            2 | 3 => _ = self.acknowledge_one(random.below(workers + 1) as usize),
+            _ => {
+                let longest = if random.chance(1, 50) { 11_000 } else { 40 };
+                self.advance(Duration::from_millis(random.below(longest)));
+            }
+        }
+        self.control.take(&mut self.told);
+    }
+
+    /// Partition 0 leaves in order and comes back, from what is `committed` then on.
+    fn hand_over(&mut self, token: u64, committed: &mut (i64, Metadata), random: &Random) {
+        self.told.clear();
+        let deadline = self.now() + 360_000 * SECOND;
+        self.inbox.push(LaneInput::Revoke(Self::name(0), deadline));
+        for _ in 0..20_000 {
+            if self.drained().is_some() {
+                break;
+            }
+            self.go_on(random);
+        }
+        let (_, proposal, running) = self.drained().expect("a drain ends");
+        assert_eq!(running, 0);
+        let called = self.offsets(0).len();
+        self.inbox.push(LaneInput::Release(Self::name(0)));
+        self.settle();
+        assert_eq!(self.offsets(0).len(), called, "something still ran");
+        assert_eq!(self.lane.partitions.iter().flatten().count(), 0, "it has gone");
+        if let Some(Proposal { offset, metadata, .. }) = proposal {
+            *committed = (offset, Metadata::decode(offset, &metadata).unwrap());
+        }
+        self.assign_noted(0, token, committed.0, committed.1.clone());
+    }
+}
