@@ -1,13 +1,14 @@
 //! A member of the group: the unmodified engine in a simulated process, with a handler that writes the history.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use onrush_engine::{
-    Assignment, AsyncContext, AsyncHandler, Context, Engine, EngineConfig, Event, FailurePolicy,
-    Handle, Handler, HandlerError, Handlers, Mode, OwnedEvent, Place, RetryPolicy, Sabotage, Tasks,
+    Assignment, AsyncContext, AsyncHandler, BatchContext, BatchError, BatchHandler, Context,
+    Engine, EngineConfig, Event, FailurePolicy, Handle, Handler, HandlerError, Handlers, Mode,
+    OwnedEvent, Place, RetryPolicy, Sabotage, Tasks,
 };
 use onrush_kafka::ClientConfig;
 use onrush_runtime::spawn::Process;
@@ -54,9 +55,10 @@ impl Member {
             history: history.clone(),
             sessions: BTreeMap::new(),
         };
-        let mode = config.mode;
+        let (mode, batch) = (config.mode, most(plan));
         let handlers = move || match mode {
             Mode::EachAsync { .. } => Handlers::Awaited(Tasks::each(factory.clone())),
+            Mode::EachBatch { .. } => Handlers::Awaited(Tasks::batch(batch, factory.clone())),
             _ => Handlers::Called(Box::new(factory.clone())),
         };
         let (handle, result) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
@@ -105,9 +107,15 @@ fn set<T>(shared: &Mutex<Option<T>>, value: T) {
     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
 }
 
+/// Events of a batch.
+fn most(plan: &Plan) -> NonZeroUsize {
+    NonZeroUsize::new(plan.batch).unwrap_or(NonZeroUsize::MIN)
+}
+
 fn config(plan: &Plan) -> EngineConfig {
-    let mode = match std::num::NonZeroUsize::new(plan.concurrency) {
+    let mode = match NonZeroUsize::new(plan.concurrency) {
         None => Mode::Each,
+        Some(concurrency) if plan.batch > 0 => Mode::EachBatch { concurrency },
         Some(concurrency) if plan.awaits => Mode::EachAsync { concurrency },
         Some(concurrency) => Mode::EachBlocking { concurrency },
     };
@@ -117,7 +125,7 @@ fn config(plan: &Plan) -> EngineConfig {
         Some(crate::Sabotage::Overtake) => Sabotage::Overtake,
         Some(crate::Sabotage::Vanish) => Sabotage::Vanish,
     };
-    let lanes = std::num::NonZeroUsize::MIN.saturating_add(plan.lanes - 1);
+    let lanes = NonZeroUsize::MIN.saturating_add(plan.lanes - 1);
     EngineConfig {
         mode,
         sabotage,
@@ -146,7 +154,7 @@ struct Failing {
 impl Failing {
     /// How a call ends, and whether its event leaves if it may.
     fn draw(self, id: u64, attempt: u32, random: &Random) -> Ending {
-        if id % 128 < self.doomed && id % 2 == 0 {
+        if id % 128 < self.doomed && id.is_multiple_of(2) {
             return Ending::DeadLetter;
         }
         let fails = random.chance(self.chance, 64) || id % 128 < self.doomed;
@@ -250,6 +258,29 @@ impl AsyncHandler for Recorder {
         let (took, ending) = self.call(&event.borrowed(), cx.attempt())?;
         tokio::time::sleep(took).await;
         ending.result()
+    }
+
+    fn assigned(&mut self, assignment: &Assignment) {
+        self.told(assignment);
+    }
+}
+
+impl BatchHandler for Recorder {
+    async fn batch(&mut self, events: Vec<OwnedEvent>, _: BatchContext) -> Result<(), BatchError> {
+        for (index, event) in events.iter().enumerate() {
+            let called = self.call(&event.borrowed(), event.attempt());
+            let (took, ending) = called.map_err(|error| BatchError::at(index, error))?;
+            tokio::time::sleep(took).await;
+            if let Err(error) = ending.result() {
+                // Before the first one nothing is done that would be repeated.
+                let unknown = index == 0 && ending == Ending::Failure && self.random.chance(1, 2);
+                return Err(match unknown {
+                    true => BatchError::whole(error),
+                    false => BatchError::at(index, error),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn assigned(&mut self, assignment: &Assignment) {

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) concurrency: usize,
     /// Handlers that are not inline are awaited by tasks.
     pub(crate) awaits: bool,
+    /// Tasks take up to so many events at once; 0: one after the other.
+    pub(crate) batch: usize,
     pub(crate) lanes: usize,
     pub(crate) in_flight: u64,
     /// Of 64 calls, this many fail and are tried again.
@@ -145,6 +147,7 @@ impl Plan {
             fsync,
             concurrency: if random.chance(1, 3) { 0 } else { 1 + random.below(8) as usize },
             awaits: seed % 2 == 1,
+            batch: if seed % 4 == 3 { 1 + (seed / 4 % 16) as usize } else { 0 },
             lanes: 1 + random.below(2) as usize,
             in_flight: 10 + random.below(500),
             max_delay_millis: random.below(8),
