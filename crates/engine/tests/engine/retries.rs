@@ -144,7 +144,10 @@ async fn climbing(mode: Mode) {
             assert_eq!(origin.topic, stem, "of {}", event.topic);
             assert_eq!(origin.attempts > 0, event.topic != stem);
             assert_eq!(event.timestamp, origin.timestamp);
-            assert!(cx.attempt() <= 5 && origin.attempts.is_multiple_of(5), "each rung counts anew");
+            assert!(
+                cx.attempt() <= 5 && origin.attempts.is_multiple_of(5),
+                "each rung counts anew"
+            );
             *noted.lock().unwrap().entry((rung.clone(), key)).or_default() += 1;
             match (key, &*rung) {
                 (7, "") | (17, "" | ".retry.200ms") | (27, _) => Err(HandlerError::msg("not yet")),
