@@ -1,5 +1,9 @@
 //! What a consumer shows over HTTP.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test speaks HTTP by hand")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test speaks HTTP by hand"
+)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
