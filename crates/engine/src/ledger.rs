@@ -94,6 +94,7 @@ impl Chunk {
     const CLEAR: Self = Self { done: [0; CHUNK_WORDS], open: 0 };
 
     /// Sets the bits from `first` to `last`, counted in the chunk; how many were not set before.
+    #[inline]
     fn set(&mut self, first: i64, last: i64) -> u64 {
         let mut fresh = 0;
         for (word, mask) in masks(first, last) {
@@ -195,6 +196,7 @@ impl Ledger {
 
     /// One above the highest offset that counts in the bound already; taking below it costs
     /// nothing.
+    #[inline]
     pub fn window_end(&self) -> i64 {
         self.taken.max(self.high)
     }
